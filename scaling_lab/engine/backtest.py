@@ -1,0 +1,205 @@
+"""Fit on the small runs, predict the large: how wrong each law is where it matters."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BadInput, LabError, UsageError
+from ..laws import LAWS, Law, get_law
+from ..quantities import ALIASES
+from ..tables import Rows, Table, column_numbers, read_table
+from .fit import Progress, Settings, fit_rows, law_rows
+from .metrics import Metrics, coverage, metrics
+from .predict import predict
+from .result import Fit
+from .solve import Objective
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+SCHEMA = "scaling-lab/backtest/1"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One law on one split: its training fit, the held-out figures, and its predictions (m,) beside measurements."""
+
+    law: str
+    train: int
+    test: int
+    metrics: Metrics
+    coverage: float
+    level: float
+    width: float
+    fit: Fit
+    x: Mapping[str, Floats]
+    measured: Floats
+    predicted: Floats
+    low: Floats
+    high: Floats
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contract's entry for a law."""
+        figures = {name: value for name, value in asdict(self.metrics).items() if name != "n"}
+        return {
+            "law": self.law,
+            "train": self.train,
+            "test": self.test,
+            **figures,
+            "coverage": self.coverage,
+            "level": self.level,
+            "width": self.width,
+        }
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """Laws side by side on one split, best mean relative error first; `failed` are laws that could not be fitted."""
+
+    split: Mapping[str, Any]
+    laws: tuple[Scored, ...]
+    failed: Mapping[str, str]
+    rows: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contract's JSON."""
+        return {
+            "schema": SCHEMA,
+            "split": dict(self.split),
+            "laws": [scored.to_dict() for scored in self.laws],
+            "failed": dict(self.failed),
+            "rows": dict(self.rows),
+        }
+
+
+def backtest(
+    table: str | os.PathLike[str] | pd.DataFrame | Table,
+    laws: Sequence[str | Law] | str,
+    *,
+    by: str = "flops",
+    test_above: float | None = None,
+    test_fraction: float | None = None,
+    level: float = 0.9,
+    mapping: Mapping[str, str] | None = None,
+    where: str | None = None,
+    params_column: str | None = None,
+    drop_bad: bool = False,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Backtest:
+    """Each law fitted below a value of `by` and scored above it (`laws="all"`: every law whose inputs are there).
+
+    Without a split the quarter of the rows with the largest `by` is held out. A run whose rows lie on both sides is
+    used on neither: checkpoints of a test run would tell the fit about it.
+    """
+    read = read_table(table, mapping=mapping, where=where, params_column=params_column)
+    by = ALIASES.get(by, by)
+    settings = settings or Settings(bootstrap=400)
+    chosen = _laws(laws, read)
+    if test_above is not None and test_fraction is not None:
+        raise UsageError("--test-above and --test-fraction both set the split; give one")
+    if test_fraction is not None and not 0 < test_fraction < 1:
+        raise UsageError(f"--test-fraction {test_fraction:g} is not between 0 and 1")
+    scored, failed, split = [], {}, {}
+    rows: Rows | None = None
+    for done, law in enumerate(chosen):
+        rows = law_rows(law, read, drop_bad=drop_bad)
+        train, test, split = _split(rows, _measure(read, rows, by), by, test_above, test_fraction)
+        own = replace(settings, objective=replace(settings.objective, on=law.residual))
+        try:
+            scored.append(_score(law, rows.take(train), rows.take(test), own, level))
+        except LabError as fault:
+            if len(chosen) == 1:
+                raise
+            failed[law.name] = str(fault)
+        if progress:
+            progress("backtest", done + 1, len(chosen))
+    if not scored:
+        raise BadInput(f"no law could be fitted below the split: {'; '.join(failed.values())}", file=read.name)
+    assert rows is not None
+    account = {"read": rows.read, "used": rows.used, "dropped": dict(rows.dropped)}
+    return Backtest(split, tuple(sorted(scored, key=lambda s: s.metrics.mape)), failed, account)
+
+
+def _laws(laws: Sequence[str | Law] | str, table: Table) -> list[Law]:
+    if laws == "all" or list(laws) == ["all"]:
+
+        def there(name: str) -> bool:
+            return table.has(name) or (name == "flops" and table.has("params") and table.has("tokens"))
+
+        found = [law for law in LAWS.values() if all(map(there, (*law.inputs, law.target)))]
+        if not found:
+            raise BadInput("no law's inputs are all in this table", file=table.name, fix="name columns with --map")
+        return found
+    return [get_law(law) for law in ([laws] if isinstance(laws, str) else laws)]
+
+
+def _measure(table: Table, rows: Rows, by: str) -> Floats:
+    """The splitting variable of each row (n,); compute is 6 * params * tokens where the table has none."""
+    if by in rows.x:
+        return rows.x[by]
+    if by == "flops":
+        if rows.flops is None and table.has("params") and table.has("tokens"):
+            both = column_numbers(table, "params")[0] * column_numbers(table, "tokens")[0]
+            return 6.0 * both[np.isin(table.lines, rows.lines)]
+        if rows.flops is not None:
+            return rows.flops
+    values, _ = column_numbers(table, by)
+    kept = values[np.isin(table.lines, rows.lines)]
+    if not np.isfinite(kept).all():
+        raise BadInput("is empty in some rows, so they can't be split by it", file=table.name, column=by)
+    return kept
+
+
+def _split(
+    rows: Rows, size: Floats, by: str, above: float | None, fraction: float | None
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+    if above is None:
+        above = float(np.quantile(size, 1 - (fraction or 0.25)))
+    test = size > above
+    crossing = np.zeros(rows.used, dtype=bool)
+    if rows.grouped:
+        tested = set(rows.group[test].tolist())
+        crossing = ~test & np.array([g in tested for g in rows.group.tolist()])
+    train = ~test & ~crossing
+    if not test.any() or not train.any():
+        side = "above" if not test.any() else "below"
+        raise BadInput(
+            f"no row has {by} {side} {above:g} ({by} goes from {size.min():g} to {size.max():g})",
+            file=rows.name,
+            fix="choose another --test-above or --test-fraction",
+        )
+    split = {"by": by, "test_above": above, "train": int(train.sum()), "test": int(test.sum())}
+    if crossing.any():
+        split["left_out"] = {"checkpoints of test runs": int(crossing.sum())}
+    return train, test, split
+
+
+def _score(law: Law, train: Rows, test: Rows, settings: Settings, level: float) -> Scored:
+    fit = fit_rows(law, train, settings)
+    found = predict(fit, [dict(zip(test.x, point, strict=True)) for point in zip(*test.x.values(), strict=True)], level)
+    return Scored(
+        law=law.name,
+        train=train.used,
+        test=test.used,
+        metrics=metrics(found.value, test.y),
+        coverage=coverage(test.y, found.low, found.high),
+        level=level,
+        width=float(np.mean((found.high - found.low) / test.y)),
+        fit=fit,
+        x={**test.x, **({} if test.flops is None else {"flops": test.flops})},
+        measured=test.y,
+        predicted=found.value,
+        low=found.low,
+        high=found.high,
+    )
+
+
+__all__ = ["Backtest", "Objective", "Scored", "backtest"]

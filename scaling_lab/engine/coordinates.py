@@ -1,0 +1,84 @@
+"""Between a law's parameters and the coordinates they are searched in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UsageError
+from ..laws import Law, Param
+from .dual import Dual
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """The free parameters of a law as columns theta (B, p): log of positive ones, log of minus negative ones."""
+
+    law: Law
+    fixed: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        for name, value in self.fixed.items():
+            low, high = self.law.param(name).bounds
+            if not np.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
+                raise UsageError(f"--fix {name}={value:g} is outside what {self.law.name} allows for {name}")
+
+    @property
+    def free(self) -> tuple[Param, ...]:
+        """The parameters that are searched."""
+        return tuple(p for p in self.law.params if p.name not in self.fixed)
+
+    def to_theta(self, params: Mapping[str, Floats]) -> Floats:
+        """Coordinates (B, p) of free parameters given by name, each (B,)."""
+        return np.column_stack([_inward(p, np.asarray(params[p.name], dtype=float)) for p in self.free])
+
+    def to_params(self, theta: Floats) -> dict[str, Floats]:
+        """Every parameter by name, each (B, 1), fixed ones included."""
+        found = {p.name: _outward(p, theta[:, [i]]) for i, p in enumerate(self.free)}
+        held = {name: np.full((len(theta), 1), value) for name, value in self.fixed.items()}
+        return {name: (found | held)[name] for name in self.law.names}
+
+    def to_array(self, theta: Floats) -> Floats:
+        """Every parameter (B, P) in the order of the registry entry."""
+        return np.column_stack(list(self.to_params(theta).values()))
+
+    def duals(self, theta: Floats) -> dict[str, Dual | Floats]:
+        """Every parameter by name, the free ones as variables numbered by column of theta."""
+        found: dict[str, Dual | Floats] = {
+            p.name: _outward(p, Dual.variable(theta[:, [i]], i)) for i, p in enumerate(self.free)
+        }
+        held: dict[str, Dual | Floats] = {n: np.full((1, 1), v) for n, v in self.fixed.items()}
+        return found | held
+
+    def model(self, x: Mapping[str, Floats], theta: Floats) -> Dual:
+        """The law (B, n) at inputs (n,), with derivatives towards theta."""
+        out = self.law.predict(x, **self.duals(theta))
+        return out if isinstance(out, Dual) else Dual(out)
+
+    def random(self, count: int, rng: np.random.Generator) -> Floats:
+        """Starts (count, p) drawn evenly over the start ranges, in logarithm where the range keeps one sign."""
+        columns = []
+        for p in self.free:
+            low, high = p.start
+            ends = (low, high) if p.domain == "real" else sorted(_inward(p, np.array([low, high])))
+            columns.append(rng.uniform(ends[0], ends[1], count))
+        return np.column_stack(columns) if columns else np.zeros((count, 0))
+
+
+def _inward(param: Param, value: Floats) -> Floats:
+    if param.domain == "real":
+        return value
+    return np.log(np.maximum(value if param.domain == "positive" else -value, 1e-300))
+
+
+def _outward(param: Param, theta: Any) -> Any:
+    if param.domain == "real":
+        return theta
+    size = np.exp(theta)
+    return size if param.domain == "positive" else -size

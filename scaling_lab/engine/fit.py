@@ -1,0 +1,360 @@
+"""A law and a table in, a fit out: starts, the global optimum, bootstrap, and what the data can't tell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BadInput, DidNotConverge, NotEnoughData, NotIdentified, UsageError
+from ..laws import Law, get_law
+from ..tables import Rows, Table, read_table, rows_for
+from . import diagnostics
+from .coordinates import Coordinates
+from .metrics import metrics
+from .result import Estimate, Fit, stamp
+from .solve import CONVERGED, NOT_FINITE, Objective, Solutions, graduated, in_chunks, newton, nonnegative_least_squares
+from .uncertainty import bootstrap_weights, measure_noise
+
+if TYPE_CHECKING:
+    import os
+
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+Progress = Callable[[str, int, int], None]
+
+# How many of the starts are followed to a minimum: the best by objective, and some of the others at random, so that
+# a basin whose rim looks poor is seen too. With 240 points the ranking finds the best basin every time; see docs/LOG.md.
+POLISH_BEST, POLISH_RANDOM = 64, 32
+# Starts whose objectives agree to this share of the best one ended at the same optimum.
+SAME_OPTIMUM = 1e-6
+KEPT_DRAWS = 1000
+KEPT_POINTS = 20_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a fit is made; the same settings, rows and seed give the same numbers."""
+
+    objective: Objective = field(default_factory=Objective)
+    starts: int = 2304
+    bootstrap: int = 1000
+    resample: Literal["runs", "rows"] = "runs"
+    fix: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+    level: float = 0.95
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.objective.name not in ("huber", "l2", "l1"):
+            raise UsageError(f"no objective {self.objective.name!r}; known: huber, l2, l1")
+        if not self.objective.delta > 0:
+            raise UsageError(f"delta is {self.objective.delta:g}; give a number above zero")
+        if self.resample not in ("runs", "rows"):
+            raise UsageError(f"no resampling of {self.resample!r}; known: runs, rows")
+        if self.starts < 1 or self.bootstrap < 0:
+            raise UsageError("--starts is at least 1 and --bootstrap at least 0")
+        if not 0 < self.level < 1:
+            raise UsageError(f"a level of {self.level:g} is not between 0 and 1")
+
+
+def fit(
+    law: str | Law,
+    table: str | os.PathLike[str] | pd.DataFrame | Table,
+    *,
+    objective: Literal["huber", "l2", "l1"] = "huber",
+    delta: float = 1e-3,
+    starts: int = 2304,
+    bootstrap: int = 1000,
+    resample: Literal["runs", "rows"] = "runs",
+    fix: Mapping[str, float] | None = None,
+    seed: int = 0,
+    mapping: Mapping[str, str] | None = None,
+    where: str | None = None,
+    params_column: str | None = None,
+    drop_bad: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Fit:
+    """The law fitted to a table of finished runs (a path, `-`, a DataFrame or a Table).
+
+    Raises BadInput, NotEnoughData, NotIdentified or DidNotConverge, each with what to do.
+    """
+    entry = get_law(law)
+    settings = Settings(
+        objective=Objective(objective, delta, entry.residual),
+        starts=starts,
+        bootstrap=bootstrap,
+        resample=resample,
+        fix=fix or {},
+        seed=seed,
+        workers=workers,
+    )
+    read = read_table(table, mapping=mapping, where=where, params_column=params_column)
+    return fit_rows(entry, law_rows(entry, read, drop_bad=drop_bad), settings, progress)
+
+
+def law_rows(law: Law, table: Table, *, drop_bad: bool = False) -> Rows:
+    """The rows of a table that the law can be fitted to."""
+    return rows_for(table, law.inputs, law.target, positive_target=law.residual == "log", drop_bad=drop_bad)
+
+
+def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None = None) -> Fit:
+    """The law fitted to rows of numbers."""
+    coordinates = Coordinates(law, settings.fix)
+    best, starts = optimum(coordinates, rows, settings)
+    theta = best.theta[0]
+    params = {name: float(v[0, 0]) for name, v in coordinates.to_params(best.theta).items()}
+    draws, boot = _bootstrap(coordinates, rows, settings, theta, progress)
+    predicted = np.asarray(law.predict(dict(rows.x), **params))
+    residuals = settings.objective.residual(predicted, settings.objective.scale(rows.y))
+    notices = diagnostics.check(coordinates, rows, theta, starts, boot)
+    kept = _spread(draws, KEPT_DRAWS)
+    points = {**rows.x, law.target: rows.y, "line": rows.lines.astype(float), "run_id": rows.group.astype(str).astype(object)}
+    if rows.flops is not None:
+        points["flops"] = rows.flops
+    shown = np.unique(np.linspace(0, rows.used - 1, min(rows.used, KEPT_POINTS)).astype(int))
+    return Fit(
+        law=law.name,
+        target=law.target,
+        params=_estimates(law, params, draws, settings),
+        objective=settings.objective,
+        value=_objective(settings.objective, residuals),
+        starts=starts,
+        bootstrap=boot,
+        draws=kept if len(kept) else coordinates.to_array(best.theta),
+        metrics=metrics(predicted, rows.y),
+        inputs=_with_flops(rows),
+        rows={"read": rows.read, "used": rows.used, "dropped": dict(rows.dropped), "runs": len(set(rows.group.tolist()))},
+        noise=measure_noise(law, rows, residuals, lambda part: _quick_optimum(coordinates, part, settings)),
+        points={name: values[shown] for name, values in points.items()},
+        warnings=notices,
+        notes=rows.notes,
+        seed=settings.seed,
+        made_by=stamp(rows.name, rows.sha256),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- optimum
+
+
+def optimum(coordinates: Coordinates, rows: Rows, settings: Settings) -> tuple[Solutions, dict[str, int]]:
+    """The best minimum found (a batch of one) and an account of the starts; raises where the data can't tell one."""
+    law, objective = coordinates.law, settings.objective
+    free = len(coordinates.free)
+    if rows.used < max(free + 1, 2):
+        dropped = sum(rows.dropped.values())
+        raise NotEnoughData(
+            rows.used, free + 1, law.name, f" ({dropped} of {rows.read} rows were left out)" if dropped else ""
+        )
+    diagnostics.check_identified(coordinates, rows)
+    rng = np.random.default_rng([settings.seed, 0])
+    theta = starting_points(coordinates, rows, settings.starts, rng)
+    target = objective.scale(rows.y)
+
+    def rank(part: slice) -> Floats:
+        with np.errstate(all="ignore"):
+            r = objective.residual(np.asarray(law.predict(dict(rows.x), **coordinates.to_params(theta[part]))), target)
+            total = np.sum(objective.terms(np.broadcast_to(r, (len(theta[part]), rows.used))), axis=1)
+        return np.where(np.isfinite(total), total, np.inf)
+
+    size = chunk_size(rows.used)
+    ranked = np.concatenate([rank(slice(at, at + size)) for at in range(0, len(theta), size)])
+    order = np.argsort(ranked, kind="stable")
+    others = order[POLISH_BEST:]
+    chosen = np.concatenate([order[:POLISH_BEST], rng.permutation(others)[:POLISH_RANDOM]])
+    ones = np.ones(rows.used)
+    ended = in_chunks(
+        lambda part: graduated(
+            lambda t: coordinates.model(rows.x, t), theta[chosen[part]], target, ones, objective, widths(objective)
+        ),
+        len(chosen),
+        min(size, max(1, len(chosen) // 4)),
+        settings.workers,
+    )
+    usable = np.isfinite(ended.value) & (ended.status != NOT_FINITE)
+    if not usable.any():
+        raise DidNotConverge(
+            f"{law.name}: none of {len(theta)} starts gives a finite loss on {rows.name}; check the units of "
+            f"{', '.join(law.inputs)}"
+        )
+    values = np.where(usable, ended.value, np.inf)
+    first = int(np.argmin(values))
+    at_best = int(np.sum(values <= values[first] * (1 + SAME_OPTIMUM) + 1e-300))
+    account = {
+        "n": len(theta),
+        "polished": len(chosen),
+        "converged": int(np.sum(ended.status == CONVERGED)),
+        "at_best": at_best,
+    }
+    pick = slice(first, first + 1)
+    return Solutions(ended.theta[pick], ended.value[pick], ended.status[pick], ended.steps[pick]), account
+
+
+def _quick_optimum(coordinates: Coordinates, rows: Rows, settings: Settings) -> Floats | None:
+    """The parameters (1, P) fitted to a part of the rows with fewer starts, or None where the part can't tell them."""
+    fewer = Settings(settings.objective, starts=400, fix=settings.fix, seed=settings.seed, workers=settings.workers)
+    try:
+        best, _ = optimum(coordinates, rows, fewer)
+    except (NotEnoughData, NotIdentified, DidNotConverge):
+        return None
+    return coordinates.to_array(best.theta)
+
+
+def widths(objective: Objective) -> tuple[float, ...]:
+    """The wider Huber widths that lead to the objective's own."""
+    if objective.name == "l2":
+        return ()
+    # For l1 the last width is narrow: closer than delta/2 a row to the sum of |r|.
+    return tuple(w for w in (3e-2, 1e-2) if w > objective.delta)
+
+
+def chunk_size(points: int) -> int:
+    """Starts solved together: about 30,000 numbers an array, which stay in a core's cache."""
+    return int(np.clip(30_000 // max(points, 1), 1, 256))
+
+
+def starting_points(coordinates: Coordinates, rows: Rows, count: int, rng: np.random.Generator) -> Floats:
+    """About `count` starts (B, p): a grid over the parameters that are not linear, the linear ones solved on it.
+
+    A law without linear parameters gets random starts over its start ranges.
+    """
+    linear = [p for p in coordinates.free if p.name in coordinates.law.linear]
+    curved = [p for p in coordinates.free if p.name not in coordinates.law.linear]
+    if not coordinates.free:
+        return np.zeros((1, 0))
+    if not linear or len(curved) > 3:
+        return coordinates.random(count, rng)
+    side = max(2, round(count ** (1 / len(curved)))) if curved else 1
+    axes = [np.sign(p.start[0]) * np.geomspace(*sorted(map(abs, p.start)), side) for p in curved]
+    grid = [axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")] if curved else []
+    total = side ** len(curved)
+    parts = []
+    size = chunk_size(rows.used * (len(linear) + 1))
+    for at in range(0, total, size):
+        named = {p.name: g[at : at + size] for p, g in zip(curved, grid, strict=True)}
+        parts.append(coordinates.to_theta(named | _solve_linear(coordinates, rows, named, min(size, total - at))))
+    return np.concatenate(parts)
+
+
+def _solve_linear(
+    coordinates: Coordinates, rows: Rows, named: Mapping[str, Floats], count: int
+) -> dict[str, Floats]:
+    """The linear parameters, each (count,), by least squares of relative error where the others are `named`."""
+    law = coordinates.law
+    linear = [p for p in coordinates.free if p.name in law.linear]
+    held = {name: np.full((count, 1), value) for name, value in coordinates.fixed.items()}
+    held |= {name: values[:, None] for name, values in named.items()}
+    zero = {name: np.zeros((count, 1)) for name in law.linear if name not in held}
+
+    def basis(name: str | None) -> Floats:
+        one = {} if name is None else {name: np.ones((count, 1))}
+        return np.broadcast_to(np.asarray(law.predict(dict(rows.x), **(zero | held | one))), (count, rows.used))
+
+    offset = basis(None)
+    columns = np.stack([basis(p.name) - offset for p in linear], axis=1)
+    target = rows.y - offset[0] if coordinates.fixed else rows.y
+    weights = rows.y**-2.0 if law.residual == "log" else np.ones(rows.used)
+    if coordinates.fixed and np.any(offset != offset[:1]):
+        # A fixed linear parameter beside a curved one: the offset moves along the grid, so each place is solved alone.
+        solved = [
+            nonnegative_least_squares(columns[[g]], rows.y - offset[g], weights)[0][0] for g in range(count)
+        ]
+        coefficients = np.array(solved)
+    else:
+        coefficients, _ = nonnegative_least_squares(columns, target, weights)
+    # Zero has no logarithm: a term that least squares leaves out starts at a thousandth of the loss instead.
+    size = np.mean(np.abs(columns), axis=2)
+    floor = 1e-3 * float(np.mean(np.abs(rows.y))) / np.where(size > 0, size, 1.0)
+    coefficients = np.maximum(coefficients, floor)
+    return {p.name: coefficients[:, i] for i, p in enumerate(linear)}
+
+
+# -------------------------------------------------------------------------------------------------------- bootstrap
+
+
+def _bootstrap(
+    coordinates: Coordinates, rows: Rows, settings: Settings, theta: Floats, progress: Progress | None
+) -> tuple[Floats, dict[str, Any]]:
+    """Parameters (draws, P) of refits to resampled runs, and an account: how many failed, how the rows were drawn."""
+    account: dict[str, Any] = {
+        "n": settings.bootstrap,
+        "resample": settings.resample,
+        "failed": 0,
+        "level": settings.level,
+    }
+    if settings.bootstrap == 0 or not coordinates.free:
+        return np.empty((0, len(coordinates.law.names))), account
+    groups = rows.group if settings.resample == "runs" else np.arange(rows.used)
+    weights, redrawn = bootstrap_weights(groups, settings.bootstrap, settings.seed, least=len(coordinates.free) + 1)
+    account["redrawn"] = redrawn
+    target = settings.objective.scale(rows.y)
+    size = chunk_size(rows.used)
+    blocks = [*range(0, settings.bootstrap, 16 * size), settings.bootstrap]
+    parts = []
+    for start, stop in pairwise(blocks):
+        block = weights[start:stop]
+
+        def solve(part: slice, block: NDArray[np.int32] = block) -> Solutions:
+            repeated = np.repeat(theta[None, :], part.stop - part.start, axis=0)
+            return newton(
+                lambda t: coordinates.model(rows.x, t), repeated, target, block[part].astype(float), settings.objective
+            )
+
+        parts.append(in_chunks(solve, stop - start, size, settings.workers))
+        if progress:
+            progress("bootstrap", stop, settings.bootstrap)
+    solved = Solutions.join(parts)
+    finite = np.isfinite(solved.value) & np.isfinite(solved.theta).all(axis=1)
+    account["failed"] = int(np.sum(~finite))
+    account["unconverged"] = int(np.sum(finite & (solved.status != CONVERGED)))
+    if not finite.any():
+        raise DidNotConverge(f"{coordinates.law.name}: none of {settings.bootstrap} bootstrap refits ended finite")
+    return coordinates.to_array(solved.theta[finite]), account
+
+
+def _spread(draws: Floats, count: int) -> Floats:
+    """At most `count` draws, taken evenly."""
+    return draws if len(draws) <= count else draws[np.linspace(0, len(draws) - 1, count).astype(int)]
+
+
+def _estimates(law: Law, params: Mapping[str, float], draws: Floats, settings: Settings) -> dict[str, Estimate]:
+    tail = (1 - settings.level) / 2
+    out = {}
+    for i, p in enumerate(law.params):
+        held = p.name in settings.fix
+        if held or len(draws) < 2:
+            se, ci = (0.0, (params[p.name], params[p.name])) if held else (None, None)
+        else:
+            low, high = np.quantile(draws[:, i], [tail, 1 - tail])
+            se, ci = float(np.std(draws[:, i], ddof=1)), (float(low), float(high))
+        out[p.name] = Estimate(params[p.name], se, ci, p.unit, fixed=held)
+    return out
+
+
+def _objective(objective: Objective, residuals: Floats) -> float:
+    """The sum over rows; for l1 the true sum of |r|, not the narrow Huber that was minimised."""
+    return float(np.sum(np.abs(residuals)) if objective.name == "l1" else np.sum(objective.terms(residuals)))
+
+
+def _with_flops(rows: Rows) -> dict[str, Mapping[str, Any]]:
+    """The inputs' columns and ranges, with the range of compute, which extrapolation is measured in."""
+    out = dict(rows.inputs)
+    if "flops" not in out and rows.flops is not None:
+        out["flops"] = {
+            "column": "flops" if math.isfinite(rows.flops[0]) else "",
+            "unit": "FLOP",
+            "derived": True,
+            "min": float(rows.flops.min()),
+            "max": float(rows.flops.max()),
+        }
+    return out
+
+
+__all__ = ["BadInput", "Settings", "fit", "fit_rows", "law_rows", "optimum", "starting_points"]

@@ -1,0 +1,172 @@
+"""Predictions of a fit with intervals, and how far each lies outside the data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BadInput, UsageError, nearest
+from ..quantities import QUANTITIES
+from ..tables import Table, column_numbers, read_table
+from .result import Fit, Notice
+from .uncertainty import distance
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+SCHEMA = "scaling-lab/predict/1"
+# Beyond this factor outside the fitted range a prediction carries a warning.
+FAR = 30.0
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The target at m points: inputs and value, low, high (m,), and by what factor each input lies outside the fit."""
+
+    inputs: Mapping[str, Floats]
+    target: str
+    value: Floats
+    low: Floats
+    high: Floats
+    level: float
+    outside: tuple[Mapping[str, float], ...]
+    warnings: tuple[Notice, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contract's JSON."""
+        points = [
+            {
+                "inputs": {name: float(v[i]) for name, v in self.inputs.items()},
+                "target": self.target,
+                "value": float(self.value[i]),
+                "interval": [float(self.low[i]), float(self.high[i])],
+                "level": self.level,
+                "outside": dict(self.outside[i]),
+            }
+            for i in range(len(self.value))
+        ]
+        return {"schema": SCHEMA, "points": points, "warnings": [vars(w) for w in self.warnings]}
+
+
+def predict(
+    fit: Fit,
+    at: Mapping[str, Any] | Sequence[Mapping[str, float]] | str | os.PathLike[str] | pd.DataFrame | Table,
+    level: float = 0.9,
+) -> Predictions:
+    """What the fit expects at points (one mapping, several, or a table), with intervals at `level`.
+
+    An interval holds three kinds of doubt: the parameters' (bootstrap draws), one run's noise (residuals of the fit)
+    and the law's own error outside its data (`fit.noise.drift` for each factor e); docs/intervals.md has the details.
+    """
+    if not 0 < level < 1:
+        raise UsageError(f"--level {level:g} is not between 0 and 1")
+    x = _points(fit, at)
+    value = fit.at(x)
+    low, high = interval(fit, x, level)
+    outside = tuple(_outside(fit, {name: v[i] for name, v in x.items()}) for i in range(len(value)))
+    return Predictions(x, fit.target, value, low, high, level, outside, _warnings(outside))
+
+
+def interval(fit: Fit, x: Mapping[str, Floats], level: float, noise: bool = True) -> tuple[Floats, Floats]:
+    """Ends (m,), (m,) of the central interval for a new run at x, or for the law itself without `noise`.
+
+    Every point sees the same random draws, so its interval does not depend on the points beside it.
+    """
+    rng = np.random.default_rng([fit.seed, 2])
+    count = max(len(fit.draws), 1000)
+    paths = fit.at_draws(x)[np.arange(count) % len(fit.draws)]
+    residuals = fit.objective.residual(fit.at(_inputs_of(fit)), fit.objective.scale(np.asarray(fit.points[fit.target])))
+    drift = np.outer(rng.standard_normal(count), fit.noise.drift * distance(with_flops(x), fit.inputs))
+    # Residuals stand for the noise of one run; resampled, they keep its heavy tails.
+    shift = drift + (-rng.choice(residuals, count)[:, None] if noise else 0.0)
+    ensemble = paths * np.exp(shift) if fit.objective.on == "log" else paths + shift
+    low, high = np.quantile(ensemble, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    # The optimum itself is never called impossible, however skewed the draws are.
+    value = fit.at(x)
+    return np.minimum(low, value), np.maximum(high, value)
+
+
+def with_flops(x: Mapping[str, Floats]) -> dict[str, Floats]:
+    """The inputs, with compute as 6 * params * tokens where they say it and don't name it."""
+    out = dict(x)
+    if "flops" not in out and "params" in out and "tokens" in out:
+        out["flops"] = 6.0 * np.asarray(out["params"]) * np.asarray(out["tokens"])
+    return out
+
+
+def _inputs_of(fit: Fit) -> dict[str, Floats]:
+    return {name: np.asarray(fit.points[name], dtype=float) for name in fit.entry.inputs}
+
+
+def _points(fit: Fit, at: Any) -> dict[str, Floats]:
+    wanted = fit.entry.inputs
+    if isinstance(at, Mapping):
+        at = [at]
+    if isinstance(at, (list, tuple)):
+        for point in at:
+            full = with_flops(point)
+            missing = [name for name in wanted if name not in full]
+            if missing:
+                raise UsageError(
+                    f"a point needs {', '.join(wanted)}: {missing[0]} is missing from "
+                    f"{', '.join(f'{k}={v:g}' for k, v in point.items()) or 'an empty point'}"
+                )
+            stray = [name for name in point if name not in QUANTITIES]
+            if stray:
+                raise UsageError(f"no quantity named {stray[0]!r}; {nearest(stray[0], wanted)}")
+        x = {name: np.array([float(with_flops(point)[name]) for point in at]) for name in wanted}
+    else:
+        x = _points_of_table(fit, read_table(at))
+    for name, values in x.items():
+        if not (np.isfinite(values) & (values > 0)).all():
+            bad = values[~(np.isfinite(values) & (values > 0))][0]
+            raise BadInput(f"{name} = {bad:g} is not a number above zero", fix="mend the point")
+    return x
+
+
+def _points_of_table(fit: Fit, table: Table) -> dict[str, Floats]:
+    x = {}
+    for name in fit.entry.inputs:
+        if name == "flops" and not table.has("flops"):
+            x[name] = 6.0 * column_numbers(table, "params")[0] * column_numbers(table, "tokens")[0]
+            continue
+        values, faults = column_numbers(table, name)
+        wrong = sorted({*faults, *np.flatnonzero(~(values > 0)).tolist()})
+        if wrong:
+            cell = faults.get(wrong[0], f"{values[wrong[0]]:g}")
+            raise BadInput(
+                f"{cell} is not a number above zero", file=table.name, line=int(table.lines[wrong[0]]), column=name
+            )
+        x[name] = values
+    return x
+
+
+def _outside(fit: Fit, point: Mapping[str, Any]) -> dict[str, float]:
+    factors = {}
+    for name, value in with_flops(point).items():
+        known = fit.inputs.get(name, {})
+        if "min" in known:
+            factor = max(float(value) / known["max"], known["min"] / float(value))
+            if factor > 1 + 1e-12:
+                factors[name] = factor
+    return factors
+
+
+def _warnings(outside: Sequence[Mapping[str, float]]) -> tuple[Notice, ...]:
+    far = [max(factors.values()) for factors in outside if factors and max(factors.values()) > FAR]
+    if not far:
+        return ()
+    return (
+        Notice(
+            "SL401",
+            "warning",
+            f"{len(far)} of {len(outside)} points lie more than {FAR:g} times outside the fitted range (at most "
+            f"{max(far):.3g} times); no backtest here reaches that far",
+        ),
+    )

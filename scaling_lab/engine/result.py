@@ -1,0 +1,195 @@
+"""What a fit found, as one frozen value that can be saved, read back and compared."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BadInput, LabError
+from ..files import made_by, to_json, write_text
+from ..laws import Law, get_law
+from .metrics import Metrics
+from .solve import Objective
+
+Floats = NDArray[np.float64]
+SCHEMA = "scaling-lab/fit/1"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A parameter's value, bootstrap standard error and percentile interval (None without a bootstrap), and unit."""
+
+    value: float
+    se: float | None
+    ci: tuple[float, float] | None
+    unit: str
+    fixed: bool = False
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something the reader must know: a stable code, how bad (info, warning, error), and the message."""
+
+    code: str
+    severity: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Where an interval's width comes from, on the scale of the residuals (log loss for a log objective).
+
+    `sd` is a robust spread of the residuals. `drift` is the standard error of extrapolation for each factor e beyond
+    the fitted range; `cuts` is how many inner backtests it rests on (0: it is the default, see engine/predict.py).
+    """
+
+    sd: float
+    drift: float
+    cuts: int
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted law with all that predict, allocate and report need.
+
+    `draws` (n, p) are bootstrap parameters in the order of the law's registry entry (the optimum alone, (1, p),
+    without a bootstrap). `points` are the rows used: inputs, the target, `flops` where known, `line`, `run_id`.
+    """
+
+    law: str
+    target: str
+    params: Mapping[str, Estimate]
+    objective: Objective
+    value: float
+    starts: Mapping[str, int]
+    bootstrap: Mapping[str, Any]
+    draws: Floats
+    metrics: Metrics
+    inputs: Mapping[str, Mapping[str, Any]]
+    rows: Mapping[str, Any]
+    noise: Noise
+    points: Mapping[str, Any]
+    warnings: tuple[Notice, ...] = ()
+    notes: tuple[str, ...] = ()
+    seed: int = 0
+    made_by: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def entry(self) -> Law:
+        """The law's registry entry."""
+        return get_law(self.law)
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The optimum by parameter name."""
+        return {name: estimate.value for name, estimate in self.params.items()}
+
+    def at(self, x: Mapping[str, Floats]) -> Floats:
+        """The law at its optimum for inputs (n,), shape (n,)."""
+        out: Floats = np.asarray(self.entry.predict({k: np.asarray(v, dtype=float) for k, v in x.items()}, **self.values))
+        return out
+
+    def at_draws(self, x: Mapping[str, Floats]) -> Floats:
+        """The law at each draw for inputs (n,), shape (draws, n)."""
+        x = {name: np.atleast_1d(np.asarray(v, dtype=float)) for name, v in x.items()}
+        named = {name: self.draws[:, [i]] for i, name in enumerate(self.entry.names)}
+        out: Floats = np.asarray(self.entry.predict(x, **named))
+        return out
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contents of FIT.json."""
+        return {
+            "schema": SCHEMA,
+            "law": self.law,
+            "target": self.target,
+            "params": {name: asdict(estimate) for name, estimate in self.params.items()},
+            "objective": {**asdict(self.objective), "value": self.value},
+            "starts": dict(self.starts),
+            "bootstrap": dict(self.bootstrap),
+            "draws": {"names": list(self.entry.names), "values": self.draws, "n": len(self.draws)},
+            "metrics": asdict(self.metrics),
+            "inputs": self.inputs,
+            "rows": self.rows,
+            "noise": asdict(self.noise),
+            "points": self.points,
+            "warnings": [asdict(notice) for notice in self.warnings],
+            "notes": list(self.notes),
+            "seed": self.seed,
+            "made_by": self.made_by,
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes FIT.json whole or not at all."""
+        return write_text(path, to_json(self.to_dict()) + "\n")
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any], file: str | None = None) -> Fit:
+        """The fit of FIT.json's contents; raises BadInput where they are of another schema or incomplete."""
+        if not isinstance(found, Mapping) or found.get("schema") != SCHEMA:
+            schema = found.get("schema") if isinstance(found, Mapping) else None
+            raise BadInput(
+                f"is not a fit this version reads (schema {schema!r}, wanted {SCHEMA!r})", file=file, fix="fit again"
+            )
+        try:
+            law = get_law(found["law"])
+            objective = dict(found["objective"])
+            value = objective.pop("value")
+            params = {name: _estimate(found["params"][name]) for name in law.names}
+            return cls(
+                law=law.name,
+                target=found["target"],
+                params=params,
+                objective=Objective(**objective),
+                value=value,
+                starts=found["starts"],
+                bootstrap=found["bootstrap"],
+                draws=np.array(found["draws"]["values"], dtype=float).reshape(-1, len(law.names)),
+                metrics=Metrics(**found["metrics"]),
+                inputs=found["inputs"],
+                rows=found["rows"],
+                noise=Noise(**found["noise"]),
+                points={name: _column(values) for name, values in found["points"].items()},
+                warnings=tuple(Notice(**notice) for notice in found["warnings"]),
+                notes=tuple(found["notes"]),
+                seed=found["seed"],
+                made_by=found["made_by"],
+            )
+        except LabError:
+            raise
+        except (KeyError, TypeError, ValueError) as fault:
+            raise BadInput(f"the fit is incomplete or damaged ({fault!r})", file=file, fix="fit again") from None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Fit:
+        """The fit of a file; raises BadInput where it is missing, cut short or of another schema."""
+        try:
+            found = json.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise BadInput("no such file", file=str(path), fix="make one with scaling-lab fit ... --out") from None
+        except (OSError, UnicodeDecodeError) as fault:
+            raise BadInput(f"can't be read ({fault})", file=str(path)) from None
+        except ValueError as fault:
+            line = getattr(fault, "lineno", None)
+            raise BadInput("is not JSON, or was cut short", file=str(path), line=line, fix="fit again") from None
+        return cls.from_dict(found, str(path))
+
+
+def _estimate(found: Mapping[str, Any]) -> Estimate:
+    ci = found["ci"]
+    return Estimate(**{**found, "ci": None if ci is None else (float(ci[0]), float(ci[1])), "value": float(found["value"])})
+
+
+def _column(values: list[Any]) -> NDArray[Any]:
+    return np.array(values, dtype=object if values and isinstance(values[0], str) else float)
+
+
+def stamp(rows_name: str, sha256: str) -> dict[str, Any]:
+    """The `made_by` record of a result that was made from one table."""
+    return made_by(**{rows_name: sha256})

@@ -1,0 +1,97 @@
+"""What a scaling law is: a frozen record round one pure function, and the one registry of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..errors import UsageError, nearest
+
+Domain = Literal["positive", "negative", "real"]
+
+
+@dataclass(frozen=True)
+class Param:
+    """A law's parameter.
+
+    `start` is the range that starts are drawn from (not a bound). `domain` is the bound: a positive parameter is
+    fitted through its logarithm, a negative one through the logarithm of its size, a real one as it is.
+    """
+
+    name: str
+    unit: str
+    start: tuple[float, float]
+    meaning: str
+    domain: Domain = "positive"
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """Lowest and highest possible value, None where there is none."""
+        return (0.0 if self.domain == "positive" else None, 0.0 if self.domain == "negative" else None)
+
+
+@dataclass(frozen=True)
+class Published:
+    """Coefficients that a paper printed, with the place they were read in."""
+
+    values: Mapping[str, float]
+    source: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Law:
+    """A law of `target` in `inputs`.
+
+    `predict(x, **params)` takes arrays (n,) by input name and parameters (B, 1) by name, and returns (B, n). It is
+    written in operators and numpy ufuncs only, so that derivatives follow (engine/dual.py). `formula` is the same in
+    text. `linear` names the parameters that enter linearly and not below zero when the others are held.
+    """
+
+    name: str
+    title: str
+    source: str
+    inputs: tuple[str, ...]
+    params: tuple[Param, ...]
+    formula: str
+    predict: Callable[..., Any]
+    target: str = "loss"
+    residual: Literal["log", "plain"] = "log"
+    linear: tuple[str, ...] = ()
+    published: Mapping[str, Published] = field(default_factory=dict)
+    notes: str = ""
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parameters' names in the order of the registry."""
+        return tuple(param.name for param in self.params)
+
+    def param(self, name: str) -> Param:
+        """The parameter of that name; raises UsageError naming the nearest."""
+        for param in self.params:
+            if param.name == name:
+                return param
+        raise UsageError(f"{self.name} has no parameter {name!r}; {nearest(name, self.names)}")
+
+
+LAWS: dict[str, Law] = {}
+
+
+def register(law: Law) -> Law:
+    """Puts a law into the registry and returns it; a name that is taken is a bug."""
+    if law.name in LAWS:
+        raise ValueError(f"two laws are named {law.name}")
+    LAWS[law.name] = law
+    return law
+
+
+def get_law(name: str | Law) -> Law:
+    """The law of that name or alias; raises UsageError naming the nearest."""
+    if isinstance(name, Law):
+        return name
+    known = {alias: law for law in LAWS.values() for alias in (law.name, *law.aliases)}
+    if name not in known:
+        raise UsageError(f"no law named {name!r}; {nearest(name, known)}")
+    return known[name]

@@ -1,0 +1,172 @@
+"""Laws of the final loss as a function of model size, data and compute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .base import Law, Param, Published, register
+
+# A predict function takes and returns arrays, or the dual numbers that stand in for them.
+Array = Any
+
+
+def _chinchilla(x: dict[str, Array], E: Array, A: Array, B: Array, alpha: Array, beta: Array) -> Array:
+    return E + A * x["params"] ** -alpha + B * x["tokens"] ** -beta
+
+
+def _chinchilla_tied(x: dict[str, Array], E: Array, A: Array, B: Array, alpha: Array) -> Array:
+    return E + A * x["params"] ** -alpha + B * x["tokens"] ** -alpha
+
+
+def _kaplan_nd(x: dict[str, Array], N_c: Array, D_c: Array, alpha_N: Array, alpha_D: Array) -> Array:
+    return ((N_c / x["params"]) ** (alpha_N / alpha_D) + D_c / x["tokens"]) ** alpha_D
+
+
+# The start ranges enclose every fit of this family that we know of (E of repeated public fits 0.2 to 2, exponents
+# .08 to .7), with room on either side.
+_E = Param("E", "nats/token", (0.1, 5.0), "loss left at infinite model and data")
+_A = Param("A", "nats/token", (1e0, 1e5), "finite-model term at N = 1")
+_B = Param("B", "nats/token", (1e0, 1e6), "finite-data term at D = 1")
+_ALPHA = Param("alpha", "", (0.05, 1.2), "exponent of the finite-model term")
+_BETA = Param("beta", "", (0.05, 1.2), "exponent of the finite-data term")
+
+CHINCHILLA = register(
+    Law(
+        name="chinchilla",
+        title="Chinchilla, parametric loss (approach 3)",
+        source="Hoffmann et al. 2022, arXiv:2203.15556, eq. 2; replication Besiroglu et al. 2024, arXiv:2404.10102",
+        inputs=("params", "tokens"),
+        params=(_E, _A, _B, _ALPHA, _BETA),
+        formula="E + A / params**alpha + B / tokens**beta",
+        predict=_chinchilla,
+        linear=("E", "A", "B"),
+        published={
+            "hoffmann2022": Published(
+                dict(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28),
+                "arXiv:2203.15556, approach 3, as printed",
+                "rounded: beta .2849 printed as .28 moves the data term by about 13 % at 1e11 tokens",
+            ),
+            "hoffmann2022-unrounded": Published(
+                dict(
+                    E=1.6933737,
+                    A=406.40102,
+                    B=410.72283,
+                    alpha=0.33917084,
+                    beta=0.2849083,
+                ),
+                "log-parameters e .5267228, a 6.0073404, b 6.0179186 behind the printed values",
+            ),
+            "besiroglu2024": Published(
+                dict(E=1.8172, A=482.01, B=2085.43, alpha=0.3478, beta=0.3658),
+                "arXiv:2404.10102, 240 points",
+                "standard errors .03, 124.5, 1293, .02, .02",
+            ),
+            "epoch-notebook": Published(
+                dict(E=1.81686, A=482.00572, B=2085.4342, alpha=0.34781, beta=0.36585),
+                "epoch-research/analyzing-chinchilla, fit of 240 points, more digits",
+            ),
+            "epoch-notebook-245": Published(
+                dict(E=1.89172, A=534.88, B=13530.4, alpha=0.352861, beta=0.455962),
+                "epoch-research/analyzing-chinchilla, fit of all 245 points",
+                "not the optimum: scores .0018562 where .00182602 is reached",
+            ),
+        },
+        notes=(
+            "N counts all parameters, embeddings included; C is about 6*N*D. Report the compute-optimal D/N only with "
+            "its interval: the optimum is flat, a size 2x off costs 0.65 % of the loss at 1e21 FLOP."
+        ),
+    )
+)
+
+CHINCHILLA_TIED = register(
+    Law(
+        name="chinchilla-tied",
+        title="Chinchilla with one exponent for model and data",
+        source="Hoffmann et al. 2022, arXiv:2203.15556, eq. 2 with alpha = beta; Muennighoff et al. 2023, arXiv:2305.16264",
+        inputs=("params", "tokens"),
+        params=(_E, _A, _B, Param("alpha", "", (0.05, 1.2), "exponent of both terms")),
+        formula="E + A / params**alpha + B / tokens**alpha",
+        predict=_chinchilla_tied,
+        linear=("E", "A", "B"),
+        published={
+            "muennighoff2023": Published(
+                dict(E=1.8691437, A=520.825, B=1487.716, alpha=0.3526596),
+                "arXiv:2305.16264, C4, single-epoch runs (log-parameters e .6254804, a 6.255414, b 7.3049974)",
+            ),
+        },
+        notes="The compute-optimal N and D grow alike (exponent 1/2). Often better on small tables, never a default.",
+    )
+)
+
+KAPLAN_ND = register(
+    Law(
+        name="kaplan-nd",
+        title="Kaplan, loss in model size and data",
+        source="Kaplan et al. 2020, arXiv:2001.08361, eq. 1.5",
+        inputs=("params", "tokens"),
+        params=(
+            Param("N_c", "params", (1e8, 1e18), "scale of the finite-model term"),
+            Param("D_c", "tokens", (1e8, 1e18), "scale of the finite-data term"),
+            Param("alpha_N", "", (0.01, 0.6), "exponent in model size with unlimited data"),
+            Param("alpha_D", "", (0.01, 0.6), "exponent in data with an unlimited model"),
+        ),
+        formula="((N_c / params)**(alpha_N / alpha_D) + D_c / tokens)**alpha_D",
+        predict=_kaplan_nd,
+        published={
+            "kaplan2020": Published(
+                dict(N_c=6.4e13, D_c=1.8e13, alpha_N=0.076, alpha_D=0.103),
+                "arXiv:2001.08361, Table 2",
+                "N without embeddings; never mix with the constants of Tables 3 and 5",
+            ),
+        },
+        notes=(
+            "Kaplan's N leaves embeddings out: pass --params-column params_nonembed. There is no floor, so the law is "
+            "too hopeful far outside its data."
+        ),
+    )
+)
+
+
+def _hestness(size: str, symbol: str, name: str, published: dict[str, Published], aliases: tuple[str, ...] = ()) -> Law:
+    def predict(x: dict[str, Array], alpha: Array, beta: Array, gamma: Array) -> Array:
+        return alpha * x[size] ** beta + gamma
+
+    return register(
+        Law(
+            name=name,
+            title=f"Hestness power law with a floor, in {size}",
+            source="Hestness et al. 2017, arXiv:1712.00409",
+            inputs=(size,),
+            params=(
+                Param("alpha", "nats/token", (1e-1, 1e8), f"reducible loss at {symbol} = 1"),
+                Param("beta", "", (-1.2, -0.02), "exponent, below zero", domain="negative"),
+                Param("gamma", "nats/token", (1e-2, 5.0), "loss that does not fall any more"),
+            ),
+            formula=f"alpha * {size}**beta + gamma",
+            predict=predict,
+            linear=("alpha", "gamma"),
+            published=published,
+            notes=(
+                "A lower envelope: use it on the best run of each size, since runs of one fixed capacity bias beta "
+                "towards zero."
+            ),
+            aliases=aliases,
+        )
+    )
+
+
+HESTNESS = _hestness(
+    "tokens",
+    "m",
+    "hestness",
+    {
+        "hestness2017-word-lm": Published(
+            dict(alpha=11.9, beta=-0.066, gamma=0.0),
+            "arXiv:1712.00409, word language models, read in a secondary note",
+            "training-set size in words; the floor was not reached",
+        )
+    },
+    ("hestness-tokens",),
+)
+HESTNESS_PARAMS = _hestness("params", "m", "hestness-params", {})
+HESTNESS_FLOPS = _hestness("flops", "m", "hestness-flops", {})

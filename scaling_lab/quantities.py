@@ -1,0 +1,193 @@
+"""Every column that a table may have: its name, unit, meaning and other names; and numbers as people write them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from .errors import BadInput
+
+Domain = Literal["positive", "nonnegative", "real", "text"]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A column: canonical name, unit, meaning, the names it is also known by, and which values are possible."""
+
+    name: str
+    unit: str
+    meaning: str
+    aliases: tuple[str, ...] = ()
+    domain: Domain = "positive"
+    counts: str = ""  # for parameter counts: what is counted
+
+
+def _table(*rows: Quantity) -> dict[str, Quantity]:
+    return {row.name: row for row in rows}
+
+
+QUANTITIES: dict[str, Quantity] = _table(
+    Quantity("run_id", "", "one training run; rows that share it are not independent", ("run", "run_name"), "text"),
+    Quantity(
+        "params",
+        "count",
+        "all parameters N",
+        ("params_total", "N", "n_params", "num_params", "parameter_count", "total_params", "parameters", "model_size"),
+        counts="total",
+    ),
+    Quantity(
+        "params_nonembed",
+        "count",
+        "parameters without embeddings and output head",
+        ("params_non_embedding", "n_params_non_embedding", "N_no_emb", "params_body"),
+        counts="non-embedding",
+    ),
+    Quantity(
+        "params_nonembed_head",
+        "count",
+        "parameters without embeddings, with the output head",
+        ("params_nonembed_plus_head", "params_nonembed_with_head"),
+        counts="non-embedding plus head",
+    ),
+    Quantity("params_nonvocab", "count", "parameters outside the vocabulary matrices", counts="non-vocabulary"),
+    Quantity("params_vocab", "count", "vocabulary parameters (embedding and head)", counts="vocabulary"),
+    Quantity("params_active", "count", "parameters active per token", ("params_active_precise",), counts="active"),
+    Quantity("params_dense", "count", "parameters of the dense model behind a sparse one", counts="dense"),
+    Quantity("params_average", "count", "parameters averaged over training", counts="average"),
+    Quantity(
+        "tokens",
+        "count",
+        "training tokens seen D",
+        (
+            "D",
+            "train_tokens",
+            "training_tokens",
+            "n_tokens",
+            "num_tokens",
+            "total_tokens",
+            "tokens_seen",
+            "n_tokens_seen",
+            "num_input_tokens_seen",
+            "throughput/total_tokens",
+            "throughput/total tokens",
+            "train/tokens",
+            "Trained Tokens",
+        ),
+    ),
+    Quantity("unique_tokens", "count", "distinct training tokens U", ("U",)),
+    Quantity("characters", "count", "training characters seen", ("chars",)),
+    Quantity("epochs", "passes", "passes over the unique tokens", ("epoch",), "nonnegative"),
+    Quantity(
+        "flops",
+        "FLOP",
+        "training compute C",
+        ("C", "FLOPs", "FLOP", "compute", "total_flos", "total_training_flops", "training_flops", "Training FLOP"),
+    ),
+    # A validation loss comes first: where a log has both, it is the one that a law is about.
+    Quantity(
+        "loss",
+        "nats/token",
+        "validation loss: final in a runs table, current in a curves table",
+        (
+            "val_loss",
+            "valid_loss",
+            "validation_loss",
+            "eval_loss",
+            "final_loss",
+            "val/loss",
+            "eval/loss",
+            "validation_metrics/loss",
+            "L",
+            "train_loss",
+            "train/loss",
+            "lm loss",
+            "lm_loss",
+            "train/CE loss",
+            "train/CrossEntropyLoss",
+            "loss_metrics/global_avg_loss",
+        ),
+    ),
+    Quantity(
+        "step",
+        "steps",
+        "optimizer steps taken",
+        ("_step", "global_step", "iteration", "iter", "trainer/global_step", "Step"),
+        "nonnegative",
+    ),
+    Quantity(
+        "lr",
+        "",
+        "learning rate at the step",
+        (
+            "learning_rate",
+            "train/lr",
+            "train/learning_rate",
+            "optim/learning_rate",
+            "optim/LR (group 0)",
+            "optim/learning_rate_group0",
+            "learning-rate",
+            "lr-AdamW",
+        ),
+        "nonnegative",
+    ),
+    Quantity("lr_max", "", "peak learning rate", ("peak_lr", "max_lr", "learning_rate_peak")),
+    Quantity("warmup_steps", "steps", "steps of learning-rate warm-up", (), "nonnegative"),
+    Quantity("batch_tokens", "tokens", "tokens in one optimizer step", ("batch_size_in_tokens", "tokens_per_step")),
+    Quantity("batch_sequences", "sequences", "sequences in one optimizer step"),
+    Quantity("seq_len", "tokens", "tokens in one sequence", ("context_length", "block_size", "seq_length")),
+    Quantity("schedule", "", "name of the learning-rate schedule", ("schedule_name",), "text"),
+    Quantity("seed", "", "random seed of the run", (), "real"),
+    Quantity("vocab_size", "count", "vocabulary size V", ("V", "n_vocab")),
+    Quantity("width", "", "model width", ("d_model", "hidden_size", "model_dim")),
+    Quantity("depth", "layers", "transformer layers", ("n_layer", "n_layers", "num_hidden_layers")),
+    Quantity("heads", "", "attention heads", ("n_head", "n_heads")),
+    Quantity("experts", "count", "experts of a mixture", ("n_experts",)),
+    Quantity("sparsity", "share", "share of weights removed", (), "nonnegative"),
+)
+
+ALIASES: dict[str, str] = {
+    alias: quantity.name for quantity in QUANTITIES.values() for alias in (quantity.name, *quantity.aliases)
+}
+
+_SUFFIX = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+_NUMBER = re.compile(r"\s*([-+]?(?:\d{1,3}(?:,\d{3})+|\d[\d_]*|)(?:\.\d*)?(?:[eE][-+]?\d+)?)\s*([kKmMbBgGtT]?)\s*")
+
+
+def parse_number(text: str | float) -> float:
+    """The number that `text` writes: 7e9, 7B, 350M, 1.4T, 512K, 491,520; raises ValueError on anything else.
+
+    K, M, B (or G) and T are 1e3, 1e6, 1e9 and 1e12, in either case; `nan` and `inf` are not numbers here.
+    """
+    if isinstance(text, (int, float)):
+        return float(text)
+    match = _NUMBER.fullmatch(text)
+    if match is None or not any(c.isdigit() for c in match[1]):
+        raise ValueError(f"{text!r} is not a number")
+    return float(match[1].replace(",", "").replace("_", "")) * _SUFFIX[match[2].lower()]
+
+
+def parse_assignments(text: str) -> dict[str, float]:
+    """The named numbers of `params=7B,tokens=1.4T` under canonical names; raises BadInput on another form."""
+    values: dict[str, float] = {}
+    for part in re.split(r",(?=\s*[^\d\s])", text):
+        name, equals, number = part.partition("=")
+        name = ALIASES.get(name.strip(), name.strip())
+        if not equals or not name:
+            raise BadInput(f"{part!r} is not NAME=NUMBER", fix="write it as params=7B,tokens=1.4T")
+        if name in values:
+            raise BadInput(f"{name} is given twice in {text!r}", fix="give each name once")
+        try:
+            values[name] = parse_number(number)
+        except ValueError as fault:
+            raise BadInput(f"{name}={number.strip()!r} is not a number", fix="write it as 7e9, 7B or 1.4T") from fault
+    return values
+
+
+def format_quantity(value: float) -> str:
+    """A count as people write it: 7.00B, 1.40T; beyond 1e15 in powers of ten."""
+    size = abs(value)
+    for suffix, scale in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        if scale <= size < 1e15:
+            return f"{value / scale:.3g}{suffix}" if size / scale < 999.5 else f"{value / scale:.0f}{suffix}"
+    return f"{value:.4g}"
