@@ -1,0 +1,128 @@
+"""Parameters and training FLOPs of a decoder-only transformer's shape, under each convention that the field uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .errors import BadInput, nearest
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A transformer's shape: what is needed to count it.
+
+    `mlp_width` is the hidden width of the MLP; a `gated` MLP (SwiGLU) has three matrices, a plain one two. A `tied`
+    head shares the embedding's matrix. `norm_weights` is the count per channel: 1 RMSNorm, 2 LayerNorm, 0 none.
+    """
+
+    vocab_size: int
+    width: int
+    depth: int
+    heads: int
+    mlp_width: int
+    tied: bool = True
+    gated: bool = True
+    norm_weights: int = 1
+    biases: bool = False
+    positions: int = 0  # rows of a learned position embedding
+
+    def __post_init__(self) -> None:
+        if min(self.vocab_size, self.width, self.depth, self.heads, self.mlp_width) < 1:
+            raise BadInput("vocab_size, width, depth, heads and mlp_width must all be at least 1")
+        if self.width % self.heads:
+            raise BadInput(
+                f"heads = {self.heads} doesn't divide width = {self.width}",
+                fix=f"take heads from {[h for h in range(1, self.width + 1) if self.width % h == 0]}",
+            )
+
+    @property
+    def head_width(self) -> int:
+        """Channels of one attention head."""
+        return self.width // self.heads
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Parameters of one model under each convention; the names are those of the table columns."""
+
+    params: int
+    params_nonembed: int
+    params_nonembed_head: int
+    params_vocab: int
+    params_nonvocab: int
+
+
+def parameters(shape: Shape) -> Counts:
+    """The parameters of `shape`, counted once each.
+
+    `params_nonembed` leaves out vocabulary, head and position embeddings (Kaplan); `params_nonembed_head` adds one
+    head matrix, tied or not (Porian); `params_vocab` is the embedding, and the head where it is another matrix.
+    """
+    width, hidden = shape.width, shape.mlp_width
+    attention = 4 * width * width + (4 * width if shape.biases else 0)
+    mlp = (3 if shape.gated else 2) * width * hidden
+    mlp_biases = ((2 if shape.gated else 1) * hidden + width) if shape.biases else 0
+    norms = shape.norm_weights * width
+    body = shape.depth * (attention + mlp + mlp_biases + 2 * norms) + norms
+    matrix = shape.vocab_size * width
+    vocab = matrix if shape.tied else 2 * matrix
+    positions = shape.positions * width
+    return Counts(
+        params=body + vocab + positions,
+        params_nonembed=body,
+        params_nonembed_head=body + matrix,
+        params_vocab=vocab,
+        params_nonvocab=body + positions,
+    )
+
+
+def flops_6nd(shape: Shape, context: int) -> float:
+    """6 per parameter and token, every parameter counted."""
+    return 6.0 * parameters(shape).params
+
+
+def flops_kaplan(shape: Shape, context: int) -> float:
+    """6 per non-embedding parameter and token: no vocabulary, no head, no attention over the context (2001.08361)."""
+    return 6.0 * parameters(shape).params_nonembed
+
+
+def flops_kaplan_context(shape: Shape, context: int) -> float:
+    """Kaplan's count with its attention term: 3·(2·N_nonembed + 2·depth·context·width) per token (2001.08361, §2.1)."""
+    return 3.0 * (2 * parameters(shape).params_nonembed + 2 * shape.depth * context * shape.width)
+
+
+def flops_palm(shape: Shape, context: int) -> float:
+    """6N + 12·depth·heads·head_width·context per token, N without learned positions (2204.02311, appendix B)."""
+    counted = parameters(shape).params - shape.positions * shape.width
+    return 6.0 * counted + 12.0 * shape.depth * shape.heads * shape.head_width * context
+
+
+def flops_chinchilla(shape: Shape, context: int) -> float:
+    """Three forward passes, each matrix product counted, the embedding as one too (2203.15556, appendix F); per token.
+
+    A gated MLP has three matrices where the paper's has two. Biases and norms are left out, as there.
+    """
+    width, keys = shape.width, shape.heads * shape.head_width
+    embedding = 2 * shape.vocab_size * width
+    attention = 2 * 3 * width * keys + 2 * context * keys + 3 * shape.heads * context + 2 * context * keys
+    dense = 2 * (3 if shape.gated else 2) * width * shape.mlp_width
+    layer = attention + 2 * keys * width + dense
+    logits = 2 * width * shape.vocab_size
+    return 3.0 * (embedding + shape.depth * layer + logits)
+
+
+FLOPS_PER_TOKEN: dict[str, Callable[[Shape, int], float]] = {
+    "6nd": flops_6nd,
+    "kaplan": flops_kaplan,
+    "kaplan-context": flops_kaplan_context,
+    "palm": flops_palm,
+    "chinchilla": flops_chinchilla,
+}
+
+
+def training_flops(shape: Shape, tokens: float, context: int, convention: str = "6nd") -> float:
+    """FLOPs of training (forward and backward, nothing recomputed) on `tokens` in sequences of `context` tokens."""
+    if convention not in FLOPS_PER_TOKEN:
+        raise BadInput(f"no FLOP convention {convention!r}", fix=nearest(convention, FLOPS_PER_TOKEN))
+    return FLOPS_PER_TOKEN[convention](shape, context) * tokens
