@@ -13,9 +13,9 @@ from .result import Noise
 
 Floats = NDArray[np.float64]
 
-# Standard error of log loss for each factor e outside the fitted range, where a table is too small for inner
-# backtests of its own. Measured on public tables; see docs/intervals.md.
-DEFAULT_DRIFT = 0.01
+# Standard error of log loss for each factor e outside the fitted range that is assumed at least: a table whose inner
+# backtests went well has been lucky as often as it was good. Measured on public tables; see docs/intervals.md.
+LEAST_DRIFT = 0.01
 CUTS = (0.4, 0.5, 0.6, 0.7, 0.8)
 Z90 = 1.6448536269514722
 
@@ -85,9 +85,7 @@ def measure_noise(law: Law, rows: Rows, residuals: Floats, refit: Callable[[Rows
         if use.sum() >= 3:
             wanted = np.sqrt(np.maximum((error[use] / Z90) ** 2 - sd**2, 0)) / far[use]
             needed.append(float(np.quantile(wanted, 0.9)))
-    # Few cuts say little: the default counts as one of them.
-    drift = max(needed) if needed else DEFAULT_DRIFT
-    return Noise(sd=sd, drift=drift, cuts=len(needed))
+    return Noise(sd=sd, drift=max([LEAST_DRIFT, *needed]), cuts=len(needed))
 
 
 def _flops(rows: Rows) -> dict[str, Floats]:
