@@ -69,7 +69,7 @@ def predict(
     x = _points(fit, at)
     value = fit.at(x)
     low, high = interval(fit, x, level)
-    outside = tuple(_outside(fit, {name: v[i] for name, v in x.items()}) for i in range(len(value)))
+    outside = tuple(fit.outside(with_flops({name: v[i] for name, v in x.items()})) for i in range(len(value)))
     return Predictions(x, fit.target, value, low, high, level, outside, _warnings(outside))
 
 
@@ -145,17 +145,6 @@ def _points_of_table(fit: Fit, table: Table) -> dict[str, Floats]:
             )
         x[name] = values
     return x
-
-
-def _outside(fit: Fit, point: Mapping[str, Any]) -> dict[str, float]:
-    factors = {}
-    for name, value in with_flops(point).items():
-        known = fit.inputs.get(name, {})
-        if "min" in known:
-            factor = max(float(value) / known["max"], known["min"] / float(value))
-            if factor > 1 + 1e-12:
-                factors[name] = factor
-    return factors
 
 
 def _warnings(outside: Sequence[Mapping[str, float]]) -> tuple[Notice, ...]:

@@ -103,6 +103,22 @@ class Fit:
         out: Floats = np.asarray(self.entry.predict(x, **named))
         return out
 
+    def optimum_row(self) -> Floats:
+        """The optimum as a draw, (1, p)."""
+        return np.array([[self.params[name].value for name in self.entry.names]])
+
+    def outside(self, point: Mapping[str, float]) -> dict[str, float]:
+        """By what factor each input of a point, or its compute, lies beyond the fitted range; empty inside it."""
+        factors = {}
+        for name, value in point.items():
+            known = self.inputs.get(name, {})
+            if "min" in known:
+                factor = max(float(value) / known["max"], known["min"] / float(value))
+                # Digits lost in printing a number are no extrapolation.
+                if factor > 1 + 1e-9:
+                    factors[name] = factor
+        return factors
+
     def to_dict(self) -> dict[str, Any]:
         """The contents of FIT.json."""
         return {
