@@ -90,7 +90,7 @@ class Trainer:
             warmup_steps=plan.warmup_steps,
             floor=plan.floor,
             decay=plan.decay,
-        )
+        ).tolist()  # plain numbers: the optimizer keeps them in its checkpoint
         self.stream = TrainingStream(session.corpus, plan.seq_len, plan.data_seed)
         self.held_out_NT = held_out_sequences(session.corpus, plan.seq_len, plan.validation_sequences)
         self.state = RunState()
@@ -129,7 +129,7 @@ class Trainer:
             {
                 "step": state.step,
                 "tokens": state.step * self.plan.batch_tokens,
-                "lr": float(self.rates[state.step - 1]),
+                "lr": self.rates[state.step - 1],
                 "loss": loss,
                 "train_loss": train_loss,
             }
@@ -166,7 +166,9 @@ class Trainer:
             self.state = RunState(**saved["state"])
         except Exception as fault:  # torch raises what it likes on a damaged file
             raise BadInput(
-                f"the checkpoint can't be read ({fault})", file=str(path), fix="delete it to start this run again"
+                f"the checkpoint can't be read ({type(fault).__name__})",
+                file=str(path),
+                fix="delete it to start this run again",
             ) from fault
         if saved["corpus"] != corpus_sha256:
             raise BadInput("the checkpoint is of another corpus", file=str(path), fix="use another --out folder")
