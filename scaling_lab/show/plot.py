@@ -1,0 +1,631 @@
+"""Figures as SVG text: loss against compute, residuals, backtests, profiles. The only importer of matplotlib."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import matplotlib
+import numpy as np
+from matplotlib import ticker
+from matplotlib.colors import LinearSegmentedColormap, LogNorm
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ..engine.predict import Predictions, interval, with_flops
+from ..engine.result import Fit
+from ..errors import UsageError
+from ..files import write_bytes
+from ..quantities import format_quantity
+from . import curves, words
+
+if TYPE_CHECKING:
+    from ..engine.backtest import Backtest, Scored
+
+Floats = NDArray[np.float64]
+Axes = Any  # matplotlib is not typed here
+
+# Okabe and Ito's palette, told apart in every common colour blindness and in grey: https://jfly.uni-koeln.de/color/
+BLUE, VERMILLION, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#111111", "#8a8a8a"
+# Viridis without its palest end, which white paper swallows.
+SIZES = LinearSegmentedColormap.from_list("sizes", matplotlib.colormaps["viridis"](np.linspace(0.0, 0.88, 256)))
+# Beyond this many marks in a panel they become one image: a vector mark takes about 200 bytes.
+VECTOR_MARKS = 400
+LEVEL = 0.9
+WIDTH = 7.2
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10.5,
+    "axes.labelsize": 10.5,
+    "legend.fontsize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#555555",
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    # Names of columns and laws are text, never markup.
+    "text.parse_math": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with the title and description that a screen reader speaks."""
+
+    figure: Figure
+    title: str
+    description: str
+
+
+class Profile(Protocol):
+    """Runs of one compute budget, and the minimum that was read from them; `status` is "used" or why it is not."""
+
+    flops: float
+    params: Floats
+    loss: Floats
+    minimum_params: float | None
+    minimum_loss: float | None
+    status: str
+
+
+class Profiles(Protocol):
+    """The profiles of an IsoFLOP design and the method that read their minima."""
+
+    profiles: Sequence[Profile]
+    method: str
+
+
+class Between(Protocol):
+    """A value with its interval."""
+
+    value: float
+    ci: Sequence[float] | None
+
+
+class Allocation(Protocol):
+    """The compute-optimal size, data and loss at a compute budget; may carry `tokens_per_param` too."""
+
+    flops: float
+    params: Between
+    tokens: Between
+    loss: Between
+
+
+# ------------------------------------------------------------------------------------------------ what others call
+
+
+def loss_against_compute(
+    fit: Fit, predictions: Predictions | None = None, measured: Mapping[str, Any] | None = None
+) -> str:
+    """SVG: the runs, the fitted curves, the frontier with its interval, and predictions beside a measurement."""
+    return svg(draw_loss(fit, predictions, measured))
+
+
+def residuals(fit: Fit) -> str:
+    """SVG: predicted minus measured against each input and compute."""
+    return svg(draw_residuals(fit))
+
+
+def backtest(found: Backtest) -> str:
+    """SVG: held-out runs beside their predictions for the best law, and the errors of every law."""
+    return svg(draw_backtest(found))
+
+
+def profiles(found: Profiles) -> str:
+    """SVG: loss against size at each compute budget, with the minima that were used (filled) and not used (hollow)."""
+    return svg(draw_profiles(found))
+
+
+def allocations(found: Sequence[Allocation]) -> str:
+    """SVG: the compute-optimal params and tokens against compute with their intervals."""
+    return svg(draw_allocations(found))
+
+
+def svg(drawing: Drawing) -> str:
+    """The drawing as an SVG element: same figure, same bytes; ids of its own, so that a page can hold many."""
+    text = _render(drawing.figure, "svg").decode("utf-8")
+    text = text[text.index("<svg") :]
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    # The figure's style rule would reach every element of the page that holds it.
+    text = text.replace("*{stroke-linejoin: round; stroke-linecap: butt}", "")
+    text = re.sub(r"<defs>\s*<style[^>]*>\s*</style>\s*</defs>", "", text)
+    text = text.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, Arial")
+    mark = f"f{hashlib.sha256((drawing.title + text).encode()).hexdigest()[:10]}"
+    text = re.sub(r'\bid="', f'id="{mark}-', text)
+    text = text.replace("url(#", f"url(#{mark}-").replace('href="#', f'href="#{mark}-')
+    spoken = (
+        f'<title id="{mark}-title">{escape(drawing.title)}</title>'
+        f'<desc id="{mark}-desc">{escape(drawing.description)}</desc>'
+    )
+    head, rest = text.split(">", 1)
+    head += (
+        ' role="img" style="stroke-linejoin: round; stroke-linecap: butt; background: white"'
+        f' aria-labelledby="{mark}-title" aria-describedby="{mark}-desc"'
+    )
+    return f"{head}>{spoken}{rest}"
+
+
+def save(drawing: Drawing | str, path: str | os.PathLike[str]) -> Path:
+    """Writes a drawing as .svg, .png or .pdf by the path's ending (SVG text as .svg only), whole or not at all."""
+    kind = Path(path).suffix.lower().lstrip(".")
+    if isinstance(drawing, str):
+        if kind != "svg":
+            raise UsageError(f"{os.fspath(path)}: SVG text is saved as .svg; give the drawing itself for .{kind}")
+        return write_bytes(path, f"{drawing}\n".encode())
+    if kind not in ("svg", "png", "pdf"):
+        raise UsageError(f"{os.fspath(path)}: figures are saved as .svg, .png or .pdf")
+    if kind == "svg":
+        return write_bytes(path, f"{svg(drawing)}\n".encode())
+    return write_bytes(path, _render(drawing.figure, kind))
+
+
+# --------------------------------------------------------------------------------------------------- style and axes
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        # A column may be named in a script that the font lacks; the SVG names further fonts.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def _render(figure: Figure, kind: str) -> bytes:
+    """The figure's bytes without dates or random ids."""
+    buffer = io.BytesIO()
+    metadata: dict[str, Any] = {
+        "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+        "png": {"Software": None},
+    }[kind]
+    with _style(), matplotlib.rc_context({"svg.hashsalt": "scaling-lab"}):
+        figure.savefig(buffer, format=kind, metadata=metadata, dpi=200)
+    return buffer.getvalue()
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Places for about five labels on a log axis."""
+    first, last = int(np.ceil(np.log10(low) - 1e-9)), int(np.floor(np.log10(high) + 1e-9))
+    if last - first >= 2:
+        step = 1 + (last - first) // 7
+        return [10.0**e for e in range(first, last + 1, step)]
+    for multiples in ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+        found = [m * 10.0**e for e in range(first - 1, last + 2) for m in multiples if low <= m * 10.0**e <= high]
+        if len(found) >= 4 or (multiples == (1, 3) and len(found) == 3 and last - first == 1):
+            return found
+    even = ticker.MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    return [float(t) for t in even if low <= t <= high and t > 0]
+
+
+def _log_axis(axis: Any, low: float, high: float, write: Callable[[float], str]) -> None:
+    """A log axis from low to high with few, plainly written labels."""
+    if axis.axis_name == "x":
+        axis.axes.set(xscale="log", xlim=(low, high))
+    else:
+        axis.axes.set(yscale="log", ylim=(low, high))
+    places = _ticks(low, high)
+    axis.set_major_locator(ticker.FixedLocator(places))
+    axis.set_major_formatter(ticker.FixedFormatter([write(p) for p in places]))
+    axis.set_minor_locator(ticker.NullLocator())
+
+
+def _writer(name: str) -> Callable[[float], str]:
+    """How ticks of a quantity are written: 10²⁰ for compute, 7B for counts."""
+    if name == "flops":
+        return words.scientific
+    return lambda value: format_quantity(value) if value >= 1e3 else f"{value:.4g}"
+
+
+def _margins(*values: Floats | float, share: float = 0.045) -> tuple[float, float]:
+    """Ends of a log axis that holds all positive values with some room."""
+    flat = np.concatenate([np.atleast_1d(np.asarray(v, dtype=float)).ravel() for v in values])
+    flat = flat[np.isfinite(flat) & (flat > 0)]
+    low, high = float(flat.min()), float(flat.max())
+    room = (high / low) ** share if high > low * 1.001 else 1.5
+    return low / room, high * room
+
+
+def _target_axis(axes: Axes, target: str, *values: Floats) -> None:
+    """The y axis of the target: log where all is positive, else linear."""
+    unit = words.unit_of(target)
+    axes.set_ylabel(f"{words.clean(target)} ({unit})" if unit else words.clean(target))
+    flat = np.concatenate([np.asarray(v, dtype=float).ravel() for v in values])
+    if (flat[np.isfinite(flat)] > 0).all():
+        _log_axis(axes.yaxis, *_margins(flat), lambda value: f"{value:.4g}")
+
+
+def _dots(axes: Axes, x: Floats, y: Floats, **style: Any) -> Any:
+    """Marks without lines; one image where they are many."""
+    return axes.plot(x, y, linestyle="none", **{"rasterized": len(x) > VECTOR_MARKS, "marker": "o", **style})[0]
+
+
+def _legend(figure: Figure, axes: Axes, columns: int = 3) -> None:
+    """The legend under the axes, where it can't cover a point."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(handles)))
+
+
+def _empty(width: float = WIDTH, height: float = 4.9) -> Figure:
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+# --------------------------------------------------------------------------------------------- loss against compute
+
+
+def draw_loss(fit: Fit, predictions: Predictions | None = None, measured: Mapping[str, Any] | None = None) -> Drawing:
+    """The runs against compute (or a law's only input), the fit, its interval, predictions and a measured run."""
+    where = curves.abscissa(fit)
+    x, y = where.of(fit.points), curves.target_of(fit)
+    assert x is not None
+    asked = where.of(predictions.inputs) if predictions is not None else None
+    seen = where.of({k: v for k, v in measured.items() if k != fit.target}) if measured is not None else None
+    reach = [x, *(v for v in (asked, seen) if v is not None)]
+    level = predictions.level if predictions is not None else LEVEL
+    with _style():
+        figure = _empty()
+        axes = figure.subplots()
+        heights = [y]
+        if where.kind == "frontier":
+            heights += _sizes(figure, axes, fit, x, y, predictions)
+            heights += _band(axes, fit, "best size for the compute", level, _along_frontier(fit, _margins(*reach)))
+        elif where.kind == "curve":
+            _dots(axes, x, y, color=BLUE, markersize=4.5, alpha=0.75, label="runs fitted")
+            along = np.geomspace(*_margins(*reach), 160)
+            heights += _band(axes, fit, f"{fit.law}, fitted", level, (along, {where.name: along}))
+        else:
+            heights += _pairs(axes, fit, x, y)
+        heights += _asked(axes, predictions, asked) + _seen(axes, fit, measured, seen)
+        _log_axis(axes.xaxis, *_margins(*reach), _writer(where.name))
+        made = " as 6·N·D (FLOP)" if where.kind == "frontier" else ""
+        label = words.label(where.name, fit.inputs.get(where.name))
+        axes.set_xlabel(label.replace(" (FLOP)", made) if made else label)
+        _shade_beyond(axes, x, reach)
+        _target_axis(axes, fit.target, *heights)
+        _legend(figure, axes)
+    return Drawing(figure, f"{fit.target} against {words.label(where.name)}", _describe_loss(fit, x, y, predictions))
+
+
+def _describe_loss(fit: Fit, x: Floats, y: Floats, predictions: Predictions | None) -> str:
+    text = (
+        f"{len(y)} runs, {fit.target} from {y.min():.4g} to {y.max():.4g}, along the axis from {x.min():.3g} to "
+        f"{x.max():.3g}, with the fitted law {fit.law}."
+    )
+    if predictions is not None and len(predictions.value) <= 5:
+        text += "".join(f" Predicted: {words.prediction(predictions, i)}." for i in range(len(predictions.value)))
+    return text
+
+
+def _along_frontier(fit: Fit, ends: tuple[float, float]) -> tuple[Floats, dict[str, Floats]] | None:
+    flops = np.geomspace(*ends, 120)
+    best = curves.frontier(fit, flops)
+    return None if best is None else (flops, best)
+
+
+def _band(
+    axes: Axes, fit: Fit, label: str, level: float, path: tuple[Floats, dict[str, Floats]] | None
+) -> list[Floats]:
+    """A line and its interval for a new run along a path of inputs; returns the heights drawn."""
+    if path is None:
+        return []
+    at, x = path
+    low, high = interval(fit, x, level)
+    value = fit.at(x)
+    axes.fill_between(
+        at, low, high, color="#bdbdbd", alpha=0.6, linewidth=0, label=f"{100 * level:g} % interval, new run"
+    )
+    axes.plot(at, value, color=BLACK, linewidth=1.8, label=label)
+    return [value, low, high]
+
+
+def _sizes(figure: Figure, axes: Axes, fit: Fit, x: Floats, y: Floats, predictions: Predictions | None) -> list[Floats]:
+    """Runs coloured by size and the law's curve for each of a few sizes; returns the heights drawn."""
+    params = np.asarray(fit.points["params"], dtype=float)
+    ends = _margins(params, share=0.0) if np.ptp(params) > 0 else (params[0] / 2, params[0] * 2)
+    norm = LogNorm(*ends)
+    dots = axes.scatter(x, y, c=params, cmap=SIZES, norm=norm, s=20, linewidths=0, alpha=0.85, zorder=2.5)
+    dots.set_rasterized(len(x) > VECTOR_MARKS)
+    bar = figure.colorbar(dots, ax=axes, pad=0.02, aspect=28)
+    for solids in bar.ax.collections:
+        solids.set(alpha=1, rasterized=True)
+    bar.outline.set_visible(False)
+    bar.set_label(f"{words.label('params', fit.inputs.get('params'))}, runs and fitted curves")
+    places = _ticks(*ends)
+    bar.set_ticks(places, labels=[_writer("params")(p) for p in places])
+    bar.ax.minorticks_off()
+    heights: list[Floats] = []
+    for group in curves.size_classes(params):
+        flops = np.geomspace(*_margins(x[group.rows], share=0.1), 60)
+        heights.append(_curve(axes, fit, group.params, flops, color=SIZES(norm(group.params)), linewidth=1.4))
+    if predictions is not None:
+        for size in np.unique(predictions.inputs["params"])[:3]:
+            far = 6.0 * size * predictions.inputs["tokens"][predictions.inputs["params"] == size]
+            # From a fifth of the run's data on: how the asked model would come down to its prediction.
+            flops = np.geomspace(far.min() / 5, far.max(), 60)
+            _curve(axes, fit, size, flops, color=VERMILLION, linewidth=1.4, linestyle="--")
+    return [h[h <= y.max()] for h in heights]
+
+
+def _curve(axes: Axes, fit: Fit, params: float, flops: Floats, **style: Any) -> Floats:
+    value = fit.at({"params": np.full_like(flops, params), "tokens": flops / (6.0 * params)})
+    axes.plot(flops, value, zorder=2.2, **style)
+    return value
+
+
+def _pairs(axes: Axes, fit: Fit, x: Floats, y: Floats) -> list[Floats]:
+    """Runs and what the law says of each, for a law that is no curve in one variable."""
+    fitted = fit.at(curves.inputs_of(fit))
+    _dots(axes, x, y, color=BLUE, markersize=4.5, alpha=0.75, label="runs fitted")
+    _dots(axes, x, fitted, color=BLACK, marker="_", markersize=8, label=f"{fit.law} at each run")
+    return [fitted]
+
+
+def _asked(axes: Axes, predictions: Predictions | None, at: Floats | None) -> list[Floats]:
+    """Predictions with their intervals; returns the heights drawn."""
+    if predictions is None or at is None:
+        return []
+    _bars(axes, at, predictions.value, predictions.low, predictions.high, color=VERMILLION, linewidth=2.0)
+    label = f"prediction, {100 * predictions.level:g} % interval"
+    _dots(axes, at, predictions.value, color=VERMILLION, marker="D", markersize=9.5, zorder=5, label=label)
+    return [predictions.value, predictions.low, predictions.high]
+
+
+def _seen(axes: Axes, fit: Fit, measured: Mapping[str, Any] | None, at: Floats | None) -> list[Floats]:
+    """The measured run that was kept out of the fit; returns the height drawn."""
+    if measured is None or at is None or fit.target not in measured:
+        return []
+    value = np.atleast_1d(np.asarray(measured[fit.target], dtype=float))
+    # A white star is seen on top of its prediction's diamond, and the diamond round it.
+    style = {"marker": "*", "markersize": 11, "markeredgecolor": BLACK, "markeredgewidth": 1.0}
+    _dots(axes, at, value, color="white", zorder=6, label="measured, not in the fit", **style)
+    return [value]
+
+
+def _bars(axes: Axes, x: Floats, value: Floats, low: Floats, high: Floats, **style: Any) -> None:
+    """Vertical intervals."""
+    many = len(x) > VECTOR_MARKS
+    axes.vlines(x, low, high, zorder=4.5, rasterized=many, **style)
+
+
+def _shade_beyond(axes: Axes, x: Floats, reach: Sequence[Floats]) -> None:
+    """Greys the part of the axis that no fitted run reaches, where something is drawn there."""
+    if max(float(np.max(v)) for v in reach) > x.max() * 1.001:
+        axes.axvspan(x.max(), axes.get_xlim()[1], color="#f0f0f0", zorder=0, label="beyond the largest run fitted")
+
+
+# -------------------------------------------------------------------------------------------------------- residuals
+
+
+def draw_residuals(fit: Fit) -> Drawing:
+    """Predicted minus measured against each input and compute, with their spread and a running median."""
+    x = curves.inputs_of(fit)
+    if "flops" in fit.points:
+        x["flops"] = np.asarray(fit.points["flops"], dtype=float)
+    error = curves.relative(fit, fit.at(curves.inputs_of(fit)), curves.target_of(fit))
+    unit = "%" if fit.objective.on == "log" else words.unit_of(fit.target)
+    width = (100.0 if fit.objective.on == "log" else 1.0) * 1.645 * fit.noise.sd
+    # Outliers are drawn at the edge: their true place would press all others onto the zero line.
+    edge = max(2.5 * width, 1.15 * float(np.quantile(np.abs(error), 0.98)), 1e-12)
+    with _style():
+        columns = min(3, len(x))
+        lines = -(-len(x) // columns)
+        figure = _empty(WIDTH if columns > 1 else 5.0, 0.7 + 2.6 * lines)
+        panels = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
+        for axes, (name, values) in zip(panels, x.items(), strict=False):
+            _residual_panel(axes, values, error, edge, width)
+            _log_axis(axes.xaxis, *_margins(values), _writer(name))
+            axes.tick_params(axis="x", labelsize=9)
+            axes.set_xlabel(words.label(name, fit.inputs.get(name)).replace("training compute C", "compute C"))
+        for axes in panels[len(x) :]:
+            axes.remove()
+        for axes in panels[::columns]:
+            axes.set_ylabel(f"predicted − measured{f' ({unit})' if unit else ''}")
+        for axes in panels[: len(x)]:
+            axes.tick_params(axis="y", length=3.5 if axes in panels[::columns] else 0)
+        _legend(figure, panels[0], 4)
+    beyond = int(np.sum(np.abs(error) > edge))
+    text = (
+        f"Errors of {len(error)} rows against {', '.join(x)}: the middle 90 % lie within "
+        f"{np.quantile(error, 0.05):.2g} and {np.quantile(error, 0.95):.2g} {unit}; {beyond} lie beyond the axis and are drawn at its edge."
+    )
+    return Drawing(figure, f"Errors of {fit.law} on the rows it was fitted to", text)
+
+
+def _residual_panel(axes: Axes, x: Floats, error: Floats, edge: float, width: float) -> None:
+    axes.axhspan(-width, width, color="#e9e9e9", linewidth=0, zorder=0, label="90 % spread of the errors")
+    axes.axhline(0.0, color=BLACK, linewidth=1.0)
+    inside = np.abs(error) <= edge
+    _dots(axes, x[inside], error[inside], color=BLUE, markersize=3.6, alpha=0.6, markeredgewidth=0, label="rows")
+    for sign, marker in ((1, "^"), (-1, "v")):
+        out = sign * error > edge
+        if out.any():
+            height = np.full(out.sum(), sign * edge)
+            label = "beyond the axis" if sign == 1 or not (error > edge).any() else None
+            _dots(axes, x[out], height, color=VERMILLION, marker=marker, markersize=5.5, clip_on=False, label=label)
+    at, middle = curves.running_median(x, error)
+    if len(at):
+        axes.plot(at, middle, color=BLACK, linewidth=1.6, marker="s", markersize=3.5, label="running median")
+    axes.set_ylim(-edge, edge)
+
+
+# --------------------------------------------------------------------------------------------------------- backtest
+
+
+def draw_backtest(found: Backtest, most: int = 6) -> Drawing:
+    """The best law's predictions beside the held-out runs, then each law's errors with its intervals."""
+    laws = found.laws[:most]
+    best, name = laws[0], _split_axis(found)
+    with _style():
+        lines = -(-len(laws) // 2)
+        figure = _empty(WIDTH, 3.9 + 2.3 * lines)
+        grid = figure.add_gridspec(lines + 1, 2, height_ratios=[3.6, *[2.3] * lines])
+        top = figure.add_subplot(grid[0, :])
+        _held_out(top, best, name, float(found.split["test_above"]))
+        edge = _error_edge(laws)
+        shared = None
+        for i, scored in enumerate(laws):
+            place = grid[1 + i // 2, i % 2] if len(laws) > 1 else grid[1, :]
+            axes = figure.add_subplot(place, sharey=shared)
+            shared = shared or axes
+            _error_panel(axes, scored, name, edge)
+            if i % 2 == 0:
+                axes.set_ylabel("measured − predicted (%)" if _relative(scored) else "measured − predicted")
+            else:
+                axes.tick_params(labelleft=False, left=False)
+        _dots(
+            top, np.empty(0), np.empty(0), label="outside its interval", color=VERMILLION, marker="X", markeredgewidth=0
+        )
+        _legend(figure, top)
+    text = " ".join(words.held_out(scored, str(found.split["by"])) for scored in laws)
+    return Drawing(figure, "Held-out runs beside their predictions", text)
+
+
+def _split_axis(found: Backtest) -> str:
+    """The variable that the panels are drawn against: what the table was split by, where every law's rows carry it."""
+    by = str(found.split["by"])
+    carried = [{*with_flops(scored.x)} & {*with_flops(scored.fit.points)} for scored in found.laws]
+    common = set.intersection(*carried)
+    return by if by in common else "flops" if "flops" in common else found.laws[0].fit.entry.inputs[0]
+
+
+def _along(scored: Scored, name: str) -> Floats:
+    """The held-out rows' places on the axis; a law without that variable is drawn along its own first input."""
+    known = with_flops(scored.x)
+    return np.asarray(known.get(name, scored.x[scored.fit.entry.inputs[0]]), dtype=float)
+
+
+def _relative(scored: Scored) -> bool:
+    return scored.fit.objective.on == "log"
+
+
+def _held_out(axes: Axes, scored: Scored, name: str, edge: float) -> None:
+    points = with_flops(scored.fit.points)
+    before, at = np.asarray(points.get(name, [])), _along(scored, name)
+    known = curves.target_of(scored.fit)
+    if len(before):
+        _dots(axes, before, known, color="#b5b5b5", markersize=4, markeredgewidth=0, label="fitted")
+    axes.vlines([], [], [], color=BLUE, linewidth=1.6, label=f"{words.percent(scored.level)} interval of {scored.law}")
+    _bars(axes, at, scored.predicted, scored.low, scored.high, color=BLUE, linewidth=1.6, alpha=0.55)
+    _dots(
+        axes, at, scored.measured, color=BLACK, markersize=3.8, markeredgewidth=0, zorder=5, label="held out, measured"
+    )
+    _log_axis(axes.xaxis, *_margins(before, at), _writer(name))
+    axes.set_xlabel(words.label(name, scored.fit.inputs.get(name)))
+    _target_axis(axes, scored.fit.target, known, scored.measured, scored.low, scored.high)
+    if axes.get_xlim()[0] < edge < axes.get_xlim()[1]:
+        axes.axvline(edge, color=GREY, linewidth=1.0, linestyle=":", label="split")
+    axes.set_title(f"{scored.law}: {scored.train:,} rows fitted, {scored.test:,} held out", fontsize=10.5, loc="left")
+
+
+def _errors(scored: Scored) -> tuple[Floats, Floats, Floats]:
+    """Measured minus predicted and the interval's ends about the prediction: in percent of it, or in the unit."""
+    if _relative(scored):
+        low, mid, high = (100 * (v / scored.predicted - 1) for v in (scored.low, scored.measured, scored.high))
+        return mid, low, high
+    return scored.measured - scored.predicted, scored.low - scored.predicted, scored.high - scored.predicted
+
+
+def _error_edge(laws: Sequence[Scored]) -> float:
+    """Half the height of the error panels: the same for all laws, so that eyes can compare them."""
+    sizes = [np.quantile(np.abs(part), 0.98) for scored in laws for part in _errors(scored)]
+    return 1.15 * float(max(sizes)) or 1.0
+
+
+def _error_panel(axes: Axes, scored: Scored, name: str, edge: float) -> None:
+    error, low, high = _errors(scored)
+    at = _along(scored, name)
+    out = (error < low) | (error > high)
+    _bars(axes, at, np.zeros_like(at), low, high, color=BLUE, linewidth=1.2, alpha=0.35)
+    axes.axhline(0.0, color=BLACK, linewidth=0.9)
+    shown = np.clip(error, -edge, edge)
+    _dots(axes, at[~out], shown[~out], color=BLACK, markersize=3.6, markeredgewidth=0, zorder=5)
+    _dots(axes, at[out], shown[out], color=VERMILLION, marker="X", markersize=5.5, markeredgewidth=0, zorder=6)
+    _log_axis(axes.xaxis, *_margins(at), _writer(name))
+    axes.tick_params(axis="x", labelsize=9)
+    axes.set_ylim(-edge, edge)
+    head = f"{scored.law}: error {words.percent(scored.metrics.mape)}, {words.percent(scored.coverage)} inside"
+    axes.set_title(head, fontsize=9.5, loc="left")
+
+
+# -------------------------------------------------------------------------------------------- profiles, allocations
+
+
+def draw_profiles(found: Profiles) -> Drawing:
+    """Loss against size for each compute budget with the minima read from them."""
+    flops = np.array([p.flops for p in found.profiles], dtype=float)
+    ends = _margins(flops, share=0.0) if len(np.unique(flops)) > 1 else (flops[0] / 2, flops[0] * 2)
+    norm = LogNorm(*ends)
+    used = [p for p in found.profiles if p.status == "used"]
+    with _style():
+        figure = _empty()
+        axes = figure.subplots()
+        for profile in sorted(found.profiles, key=lambda p: p.flops):
+            color = SIZES(norm(profile.flops))
+            order = np.argsort(profile.params)
+            x, y = np.asarray(profile.params)[order], np.asarray(profile.loss)[order]
+            axes.plot(x, y, color=color, linewidth=1.2, marker="o", markersize=3.6, markeredgewidth=0)
+            axes.annotate(
+                words.scientific(profile.flops, 2),
+                (x[-1], y[-1]), xytext=(5, 0), textcoords="offset points", fontsize=8.5, color="#333333", va="center",
+            )  # fmt: skip
+        _minima(axes, used, "white", BLACK, f"minimum by {words.clean(found.method)}", filled=True)
+        rest = [p for p in found.profiles if p.status != "used" and p.minimum_params is not None]
+        _minima(axes, rest, "white", BLACK, "minimum not used", filled=False)
+        sizes, losses = (
+            np.concatenate([np.asarray(getattr(p, k)) for p in found.profiles]) for k in ("params", "loss")
+        )
+        low, high = _margins(sizes)
+        _log_axis(axes.xaxis, low, high * (high / low) ** 0.08, _writer("params"))
+        axes.set_xlabel(words.label("params"))
+        _target_axis(axes, "loss", losses)
+        _legend(figure, axes)
+    text = f"{len(flops)} compute budgets from {flops.min():.3g} to {flops.max():.3g} FLOP; {len(used)} minima used."
+    return Drawing(figure, "Loss against model size at fixed compute", text)
+
+
+def _minima(axes: Axes, found: Sequence[Profile], back: str, front: str, label: str, *, filled: bool) -> None:
+    if not found:
+        return
+    x, y = (np.array([getattr(p, k) for p in found], dtype=float) for k in ("minimum_params", "minimum_loss"))
+    fill = VERMILLION if filled else back
+    style = {"markerfacecolor": fill, "markeredgecolor": back if filled else front, "markeredgewidth": 1.1}
+    _dots(axes, x, y, marker="D", markersize=7.5, zorder=5, label=label, **style)
+
+
+def draw_allocations(found: Sequence[Allocation]) -> Drawing:
+    """The compute-optimal params and tokens against compute, with their intervals."""
+    ordered = sorted(found, key=lambda a: a.flops)
+    flops = np.array([a.flops for a in ordered], dtype=float)
+    with _style():
+        figure = _empty(WIDTH, 3.4)
+        for axes, name, color in zip(figure.subplots(1, 2), ("params", "tokens"), (BLUE, GREEN), strict=True):
+            pairs = [getattr(a, name) for a in ordered]
+            value = np.array([p.value for p in pairs], dtype=float)
+            ends = np.array([p.ci if p.ci is not None else (np.nan, np.nan) for p in pairs], dtype=float)
+            axes.fill_between(flops, ends[:, 0], ends[:, 1], color=color, alpha=0.25, linewidth=0, label="interval")
+            axes.plot(flops, value, color=color, linewidth=1.8, marker="o", markersize=3.5, label="best")
+            _log_axis(axes.xaxis, *_margins(flops), _writer("flops"))
+            _log_axis(axes.yaxis, *_margins(value, ends), _writer(name))
+            axes.set_xlabel(words.label("flops"))
+            axes.set_ylabel(f"best {words.label(name)}")
+    text = (
+        f"From {flops[0]:.3g} to {flops[-1]:.3g} FLOP: {words.amounts({'params': ordered[0].params.value})} to "
+        f"{words.amounts({'params': ordered[-1].params.value})}."
+    )
+    return Drawing(figure, "Compute-optimal size and data against compute", text)

@@ -1,0 +1,290 @@
+"""Results as plain text for a terminal: aligned tables that fold on narrow ones, without colour or drawing marks."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..quantities import QUANTITIES, format_quantity
+from . import words
+
+if TYPE_CHECKING:
+    from ..decide.allocate import Allocation, Quantile
+    from ..decide.isoflop import Envelope, IsoFlop, PowerLaw
+    from ..engine.backtest import Backtest
+    from ..engine.predict import Predictions
+    from ..engine.result import Fit, Notice
+    from ..laws import Law
+
+# A column of prose is folded down to this width before a table is turned into records.
+LEAST_PROSE = 24
+
+
+def width() -> int:
+    """The columns to write for: $COLUMNS, else the terminal's, else 120 where stdout is a file or a pipe."""
+    if os.environ.get("COLUMNS", "").isdigit() or sys.stdout.isatty():
+        return max(20, shutil.get_terminal_size().columns)
+    return 120
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]], align: str, columns: int | None = None) -> str:
+    """An aligned table; `align` has l, r or p (prose, may be folded) for each column.
+
+    Where it is wider than `columns` (default: the terminal), prose is folded, and if that is not enough each row
+    becomes a record of `header: cell` lines.
+    """
+    columns = columns or width()
+    cells = [[words.clean(cell) for cell in row] for row in rows]
+    wide = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
+    over = sum(wide) + 2 * (len(wide) - 1) - columns
+    if over > 0 and "p" in align:
+        at = align.index("p")
+        fold = max(LEAST_PROSE, wide[at] - over)
+        over -= wide[at] - fold
+        wide[at] = fold
+    if over > 0:
+        return _records(headers, cells, columns, named=align[0] != "l")
+    return "\n".join(line for row in [list(headers), *cells] for line in _folded(row, wide, align))
+
+
+def _folded(row: Sequence[str], wide: Sequence[int], align: str) -> list[str]:
+    parts = [textwrap.wrap(c, w) or [""] if a == "p" else [c] for c, w, a in zip(row, wide, align, strict=True)]
+    lines = []
+    for i in range(max(map(len, parts))):
+        line = [p[i] if i < len(p) else "" for p in parts]
+        done = [c.rjust(w) if a == "r" else c.ljust(w) for c, w, a in zip(line, wide, align, strict=True)]
+        lines.append("  ".join(done).rstrip())
+    return lines
+
+
+def _records(headers: Sequence[str], cells: Sequence[Sequence[str]], columns: int, *, named: bool) -> str:
+    blocks = []
+    for row in cells:
+        # A number says nothing without the name of its column; a law or a parameter does.
+        lines = [f"{headers[0]}: {row[0]}" if named else row[0]]
+        for header, cell in zip(headers[1:], row[1:], strict=True):
+            if cell:
+                lines += textwrap.wrap(f"{header}: {cell}", columns, initial_indent="  ", subsequent_indent="    ")
+        blocks.append("\n".join(lines))
+    return "\n".join(blocks)
+
+
+def prose(*sentences: str) -> str:
+    """Sentences, each folded to the terminal's width with what follows its first line set in."""
+    columns = width()
+    return "\n".join(
+        "\n".join(textwrap.wrap(words.clean(s), columns, subsequent_indent="  ", break_long_words=False))
+        for s in sentences
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------- fit
+
+
+def fit(found: Fit) -> str:
+    """A fit in full: rows, parameters, how well it fits, what the intervals rest on."""
+    m = found.metrics
+    unit = words.unit_of(found.target)
+    noise = words.percent(found.noise.sd) if found.objective.on == "log" else words.number(found.noise.sd, 3)
+    head = f"{found.law}: {found.target} = {found.entry.formula}"
+    error = (
+        f"error on these rows: {words.percent(m.mape)} on average (MAE {m.mae:.3g}, RMSE {m.rmse:.3g}"
+        f"{f' {unit}' if unit else ''}, R2 {words.number(m.r2, 4)}); spread of the residuals {noise}"
+    )
+    top = prose(head, words.rows(found.rows), *inputs(found))
+    end = prose(error, words.objective(found), words.starts(found), words.bootstrap(found))
+    return f"{top}\n\n{parameters(found)}\n\n{end}"
+
+
+def inputs(found: Fit) -> list[str]:
+    """A line for each input: its column, what it counts, its range."""
+    lines = []
+    for name, about in found.inputs.items():
+        column = about.get("column") or name
+        source = "" if column == name else f" from column {column!r}" if "*" not in str(column) else f" as {column}"
+        counts = f", counting {about['counts']}" if about.get("counts") else ""
+        reach = f": {words.amount(name, about['min'])} to {words.amount(name, about['max'])}" if "min" in about else ""
+        lines.append(f"{name}{source}{counts}{reach}")
+    return lines
+
+
+def parameters(found: Fit) -> str:
+    """The parameter table: value, standard error, interval, unit, meaning."""
+    level = words.percent(found.bootstrap.get("level", 0.95))
+    rows = []
+    for param in found.entry.params:
+        e = found.params[param.name]
+        ci = "held by --fix" if e.fixed else f"{e.ci[0]:.5g} to {e.ci[1]:.5g}" if e.ci else "-"
+        se = "-" if e.fixed else words.number(e.se, 3)
+        rows.append((param.name, words.number(e.value), se, ci, e.unit, param.meaning))
+    return table(("parameter", "value", "se", f"{level} interval", "unit", "meaning"), rows, "lrrllp")
+
+
+def rows(account: Mapping[str, Any]) -> str:
+    """How many rows were used, and what became of the others."""
+    return words.rows(account)
+
+
+def starts(found: Fit) -> str:
+    """Two lines: the starts, and the bootstrap."""
+    return prose(words.starts(found), words.bootstrap(found))
+
+
+def notices(found: Iterable[Notice]) -> str:
+    """A line for each notice: warning SL201: what it says."""
+    return "\n".join(f"{n.severity} {n.code}: {words.clean(n.message)}" for n in found)
+
+
+# ------------------------------------------------------------------------------------------------ predict, backtest
+
+
+def predictions(found: Predictions) -> str:
+    """A row for each point: inputs, the prediction, its interval, how far outside the data."""
+    names = list(found.inputs)
+    interval = f"{words.percent(found.level)} interval"
+    body = []
+    for i in range(len(found.value)):
+        low, high = float(found.low[i]), float(found.high[i])
+        where = [format_quantity(float(found.inputs[name][i])) for name in names]
+        value = words.fixed(float(found.value[i]), low, high)
+        body.append((*where, value, words.span(low, high), _beyond(found.outside[i])))
+    return table((*names, found.target, interval, "beyond the data"), body, "r" * (len(names) + 1) + "ll")
+
+
+def _beyond(factors: Mapping[str, float]) -> str:
+    ordered = sorted(factors.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {factor:.3g}x" for name, factor in ordered) or "inside"
+
+
+def backtest(found: Backtest) -> str:
+    """The laws side by side on the held-out rows, best first, with the split and what was left out."""
+    split = found.split
+    head = [
+        f"fitted below {split['by']} = {split['test_above']:.4g}, scored above; {words.rows(found.rows)}",
+        *(f"left out: {n:,} {why}" for why, n in split.get("left_out", {}).items()),
+    ]
+    level = words.percent(found.laws[0].level)
+    headers = ("law", "train", "test", "MAPE", "MAE", "bias", "R2", f"in {level} interval", "interval width")
+    body = [
+        (
+            s.law, f"{s.train:,}", f"{s.test:,}", words.percent(s.metrics.mape), words.number(s.metrics.mae, 3),
+            f"{s.metrics.bias:+.3g}", words.number(s.metrics.r2, 3), words.percent(s.coverage), words.percent(s.width),
+        )
+        for s in found.laws
+    ]  # fmt: skip
+    failed = [f"not fitted: {name}: {why}" for name, why in found.failed.items()]
+    foot = f"\n\n{prose(*failed)}" if failed else ""
+    return f"{prose(*head)}\n\n{table(headers, body, 'lrrrrrrrr')}{foot}"
+
+
+# ------------------------------------------------------------------------------------------------------------ decide
+
+
+def allocation(found: Allocation) -> str:
+    """The best split of a budget with intervals, and the sizes that do nearly as well."""
+    from ..decide.allocate import NEAR
+
+    level = f"{words.percent(found.level)} interval"
+    body = [
+        (label, format_quantity(q.value), _ends(q))
+        for label, q in (
+            ("parameters", found.params),
+            ("tokens", found.tokens),
+            ("tokens per parameter", found.tokens_per_param),
+        )
+    ]
+    if found.target_loss is not None:
+        body.insert(0, ("compute (FLOP)", f"{found.flops.value:.3g}", _ends(found.flops)))
+    low, high = found.loss.ci
+    body.append(("loss", words.fixed(found.loss.value, low, high), words.span(low, high)))
+    served = f" with {format_quantity(found.inference_tokens)} tokens served" if found.inference_tokens else ""
+    aim = f"{found.flops.value:.4g} FLOP" if found.target_loss is None else f"a loss of {found.target_loss:g}"
+    small, large = found.near_optimal_params
+    sizes = f"{format_quantity(small)} to {format_quantity(large)}"
+    near = f"sizes from {sizes} parameters lose less than {words.percent(NEAR)}"
+    head = prose(f"best split by {found.law} for {aim}{served}")
+    tail = prose(f"{near} of the loss; the best one lies {words.outside(found.outside)}")
+    return f"{head}\n\n{table(('', 'best', level), body, 'lrl')}\n\n{tail}"
+
+
+def _ends(q: Quantile) -> str:
+    low, high = (format_quantity(e) if math.isfinite(e) else "no bound" for e in q.ci)
+    return f"{low} to {high}"
+
+
+def isoflop(found: IsoFlop) -> str:
+    """The minimum of each budget, and the power laws through them by each method."""
+    body = []
+    for p in found.profiles:
+        best = (_count(p.minimum_params), _count(p.minimum_tokens), words.number(p.minimum_loss, 5))
+        body.append((f"{p.flops:.3g}", len(p.params), *best, p.status))
+    minima = table(("budget (FLOP)", "runs", "best params", "best tokens", "loss", "minimum"), body, "rrrrrp")
+    methods = [(f"params by {found.method}", found.params), (f"tokens by {found.method}", found.tokens)]
+    failed = []
+    for method, laws in found.others.items():
+        if isinstance(laws, str):
+            failed.append(f"{method}: {laws}")
+        else:
+            methods += [(f"{name} by {method}", law) for name, law in laws.items()]
+    foot = f"\n\n{prose(*failed)}" if failed else ""
+    return f"{prose(words.rows(found.rows))}\n\n{minima}\n\n{_power_laws(methods)}{foot}"
+
+
+def envelope(found: Envelope) -> str:
+    """The power laws through the envelope's sizes and tokens, and how much of it was used."""
+    used = f"{int(found.used.sum()):,} of {len(found.used):,} places along compute used; at the others the smallest"
+    head = prose(words.rows(found.rows), f"{used} or the largest size wins, which says nothing of the best size")
+    return f"{head}\n\n{_power_laws([('params', found.params_law), ('tokens', found.tokens_law)])}"
+
+
+def _power_laws(found: Sequence[tuple[str, PowerLaw]]) -> str:
+    body = [
+        (
+            label, f"{p.exponent:.4f}", f"{p.ci[0]:.4f} to {p.ci[1]:.4f}", f"{p.coefficient:.4g}",
+            words.number(p.r2, 4), p.n,
+        )
+        for label, p in found
+    ]  # fmt: skip
+    level = words.percent(found[0][1].level)
+    return table(("best", "exponent of compute", f"{level} interval", "coefficient", "R2", "points"), body, "lrlrrr")
+
+
+def _count(value: float | None) -> str:
+    return "-" if value is None else format_quantity(value)
+
+
+# -------------------------------------------------------------------------------------------------------------- laws
+
+
+def laws(found: Iterable[Law]) -> str:
+    """The catalogue: name, inputs and title of each law."""
+    return table(("law", "inputs", "title"), [(law.name, ", ".join(law.inputs), law.title) for law in found], "llp")
+
+
+def law(found: Law) -> str:
+    """One law in full: formula, source, inputs, parameters, published coefficients, notes."""
+    also = f" (also {', '.join(found.aliases)})" if found.aliases else ""
+    head = prose(f"{found.name}{also}: {found.title}", f"{found.target} = {found.formula}", f"source: {found.source}")
+    known = [QUANTITIES[name] for name in found.inputs if name in QUANTITIES]
+    what = prose(*(f"{q.name} ({q.unit}): {q.meaning}" for q in known))
+    params = table(
+        ("parameter", "unit", "start range", "meaning"),
+        [(p.name, p.unit, f"{p.start[0]:g} to {p.start[1]:g}", p.meaning) for p in found.params],
+        "lllp",
+    )
+    blocks = [head, what, params]
+    if found.published:
+        names = [p.name for p in found.params]
+        rows = [(key, *(f"{row.values.get(n, math.nan):g}" for n in names)) for key, row in found.published.items()]
+        blocks.append(table(("published", *names), rows, "l" + "r" * len(names)))
+        blocks.append(
+            prose(*(f"{k}: {r.source}{f' ({r.note})' if r.note else ''}" for k, r in found.published.items()))
+        )
+    if found.notes:
+        blocks.append(prose(found.notes))
+    return "\n\n".join(blocks)

@@ -1,0 +1,186 @@
+"""Numbers and sentences as people read them, the same in the terminal and on the page."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from ..quantities import QUANTITIES, format_quantity
+
+if TYPE_CHECKING:
+    from ..engine.backtest import Scored
+    from ..engine.predict import Predictions
+    from ..engine.result import Fit
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_SHORT = {"params": "parameters", "tokens": "tokens", "flops": "compute"}
+
+
+def clean(text: object) -> str:
+    """The text on one line, with control characters (which could steer a terminal) shown as a replacement mark."""
+    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c for c in str(text))
+
+
+def number(value: float | None, digits: int = 6) -> str:
+    """A number with that many significant digits; a dash where there is none."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
+
+
+def percent(share: float | None) -> str:
+    """A share in percent: two significant digits below ten, one decimal above; a dash where there is none."""
+    if share is None or not math.isfinite(share):
+        return "-"
+    size = 100 * share
+    return (
+        f"{size:.2g} %" if abs(size) < 9.95 else f"{size:.0f} %" if abs(size - round(size)) < 0.05 else f"{size:.1f} %"
+    )
+
+
+def decimals(low: float, high: float) -> int:
+    """How many decimals show half the distance of low and high with two digits and their middle with four (0 to 6)."""
+    half, middle = abs(high - low) / 2, abs(high + low) / 2
+    if not (math.isfinite(half) and middle > 0):
+        return 4
+    wanted = [3 - math.floor(math.log10(middle))] + ([1 - math.floor(math.log10(half))] if half > 0 else [])
+    return min(6, max(0, *wanted))
+
+
+def fixed(value: float, low: float, high: float) -> str:
+    """A value with as many decimals as its interval deserves; counts beyond a thousand by their suffix."""
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:.{decimals(low, high)}f}" if abs(value) < 1e4 else format_quantity(value)
+
+
+def span(low: float, high: float) -> str:
+    """An interval's ends, with the digits that their distance deserves: 1.951 to 2.016."""
+    return f"{fixed(low, low, high)} to {fixed(high, low, high)}"
+
+
+def scientific(value: float, digits: int = 3) -> str:
+    """A positive number as a power of ten with raised digits: 5.88·10²², 10¹⁸."""
+    if not math.isfinite(value) or value == 0:
+        return number(value)
+    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    power = f"10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+    return power if mantissa == "1" else f"{mantissa}·{power}"
+
+
+def amount(name: str, value: float) -> str:
+    """An input as people say it: 7B parameters, 1.4T tokens, 5.88e22 FLOP."""
+    if name == "flops":
+        return f"{value:.3g} FLOP"
+    quantity = QUANTITIES.get(name)
+    text = format_quantity(value)
+    if name in _SHORT:
+        return f"{text} {_SHORT[name]}"
+    return f"{name} = {text}{f' {quantity.unit}' if quantity and quantity.unit not in ('', 'count') else ''}"
+
+
+def amounts(x: Mapping[str, float]) -> str:
+    """Several inputs in one phrase: 7B parameters and 1.4T tokens."""
+    parts = [amount(name, value) for name, value in x.items()]
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun: 1 row, 2 rows."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def outside(factors: Mapping[str, float]) -> str:
+    """How far a point lies outside the fitted range, as a phrase."""
+    if not factors:
+        return "inside the fitted range"
+    ordered = sorted(factors.items(), key=lambda item: -item[1])
+    # Two digits say all there is to say, but "by a factor 1" says nothing.
+    parts = [f"{_SHORT.get(name, name)} by a factor {factor:.{3 if factor < 1.05 else 2}g}" for name, factor in ordered]
+    return f"outside the fitted range: {', '.join(parts)}"
+
+
+def unit_of(target: str) -> str:
+    """The unit of a target column, empty where it has none or is not known."""
+    return QUANTITIES[target].unit if target in QUANTITIES else ""
+
+
+def label(name: str, about: Mapping[str, Any] | None = None) -> str:
+    """An axis label for a quantity, with what N counts and the unit."""
+    counts = (about or {}).get("counts", "")
+    if name == "params" and counts and counts != "total":
+        return f"parameters N ({counts})"
+    known = {"params": "parameters N", "tokens": "training tokens D", "flops": "training compute C (FLOP)"}
+    if name in known:
+        return known[name]
+    quantity = QUANTITIES.get(name)
+    unit = quantity.unit if quantity and quantity.unit != "count" else ""
+    return f"{clean(name)} ({unit})" if unit else clean(name)
+
+
+def rows(account: Mapping[str, Any]) -> str:
+    """How many rows were used, and what became of the others: 240 of 245 rows used; left out: 5 by --where."""
+    dropped: Mapping[str, int] = account.get("dropped") or {}
+    parts = [
+        f"{n:,} by {clean(why)}" if why.startswith("--") else f"{n:,} ({clean(why)})" for why, n in dropped.items()
+    ]
+    left = f"; left out: {', '.join(parts)}" if parts else ""
+    return f"{account['used']:,} of {plural(int(account['read']), 'row')} used{left}"
+
+
+def starts(fit: Fit) -> str:
+    """How many starts were tried, followed and ended at the best optimum."""
+    account = fit.starts
+    followed = account.get("polished", account["n"])
+    return (
+        f"{plural(account['n'], 'start')} tried, the {followed:,} most promising followed: "
+        f"{account['converged']:,} converged, {account['at_best']:,} at the best optimum"
+    )
+
+
+def bootstrap(fit: Fit) -> str:
+    """What the parameters' intervals rest on, or that there are none."""
+    account = fit.bootstrap
+    if not account.get("n"):
+        return "no bootstrap: the parameters have no intervals, and predictions leave their doubt out"
+    unsettled = account.get("unconverged", 0)
+    return (
+        f"{plural(int(account['n']), 'bootstrap refit')} of resampled {account['resample']}: "
+        f"{account['failed']} failed{f', {unsettled} did not settle' if unsettled else ''}"
+    )
+
+
+def objective(fit: Fit) -> str:
+    """What was minimised, and its value at the optimum (summed over the rows used)."""
+    kind = fit.objective
+    name = f"Huber (delta {kind.delta:g})" if kind.name == "huber" else kind.name.upper()
+    on = f"log {clean(fit.target)}" if kind.on == "log" else clean(fit.target)
+    return f"{name} on {on}, summed over the rows: {fit.value:.6g}"
+
+
+def held_out(scored: Scored, by: str) -> str:
+    """A backtest of one law as a sentence."""
+    inside = round(scored.coverage * scored.test)
+    small = f"the {plural(scored.train, 'row')} with the smallest {_SHORT.get(by, clean(by))}"
+    return (
+        f"Fitted to {small}, {scored.law} missed the other {scored.test:,} by {percent(scored.metrics.mape)} on average; {inside:,} of them "
+        f"({percent(scored.coverage)}) lay inside their {percent(scored.level)} intervals."
+    )
+
+
+def prediction(found: Predictions, i: int) -> str:
+    """One prediction as a sentence: where, what, the interval, and how far outside the data."""
+    low, high = float(found.low[i]), float(found.high[i])
+    unit = unit_of(found.target)
+    return (
+        f"{clean(found.target)} {fixed(float(found.value[i]), low, high)}{f' {unit}' if unit else ''} "
+        f"({percent(found.level)} interval {span(low, high)})"
+    )
+
+
+def table_name(fit: Fit) -> str:
+    """The file name of the table that was fitted, without its folder."""
+    inputs: Sequence[str] = list((fit.made_by or {}).get("inputs", {}))
+    return clean(PurePath(inputs[0]).name) if inputs else "the table"
