@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .common import JsonOption
+
 if TYPE_CHECKING:
     from ..proxy.plan import RunPlan, Sweep
     from ..proxy.sweep import Watcher
@@ -18,11 +20,10 @@ app = typer.Typer(help="Train small models that feed a scaling law.", no_args_is
 
 File = Annotated[Path, typer.Argument(metavar="SWEEP.toml", help="The sweep.", show_default=False)]
 Out = Annotated[Path | None, typer.Option("--out", help="The sweep's folder (default: runs/NAME).")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
 
 
 @app.command()
-def plan(file: File, out: Out = None, as_json: Json = False) -> None:
+def plan(file: File, out: Out = None, as_json: JsonOption = False) -> None:
     """List the runs with their parameters, tokens, FLOPs and estimated time."""
     from ..files import to_json
     from ..proxy.cost import estimate_cost
@@ -43,7 +44,7 @@ def run(
     out: Out = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda (default: the file's).")] = None,
     threads: Annotated[int, typer.Option("--threads", min=0, help="CPU threads; 0 chooses by model size.")] = 0,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Train every run that is not finished; the same command resumes."""
     from ..errors import FinishedWithFailures, Stopped
@@ -66,7 +67,7 @@ def run(
 
 
 @app.command()
-def status(file: File, out: Out = None, as_json: Json = False) -> None:
+def status(file: File, out: Out = None, as_json: JsonOption = False) -> None:
     """Tell how far the sweep is."""
     from ..files import to_json
     from ..proxy.folder import status_json
@@ -91,7 +92,7 @@ def export(
     out: Out = None,
     runs: Annotated[Path, typer.Option("--runs", help="The runs table to write.")] = Path("runs.csv"),
     curves: Annotated[Path, typer.Option("--curves", help="The curves table to write.")] = Path("curves.csv"),
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the runs and curves tables of the finished runs."""
     from ..files import to_json
@@ -126,9 +127,14 @@ def _watching(sweep: Sweep, quiet: bool) -> Iterator[Watcher]:
 
     from ..proxy.sweep import Watcher
 
-    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
+    with Progress(
+        *columns,
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # lines go above the bar; where stdout is a file or a pipe they stay in it
+    ) as bar:
         task = bar.add_task("", total=sweep.flops, loss="")
         spent = [0.0]
 
@@ -140,7 +146,6 @@ def _watching(sweep: Sweep, quiet: bool) -> Iterator[Watcher]:
             spent[0] += plan.flops
             if trained and not quiet:
                 loss = "diverged" if record["loss"] is None else f"loss {record['loss']:.4f}"
-                bar.console.file.flush()
                 typer.echo(f"{plan.run_id:<36} {loss}  {record['made_by']['wall_s']:.1f} s")
 
         def failed(plan: RunPlan, reason: str) -> None:

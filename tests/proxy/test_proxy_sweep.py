@@ -43,8 +43,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def start(sweep: Sweep, **more: Any) -> subprocess.Popen[str]:
-    main = "from scaling_lab.cli import main; main()"
-    command = [sys.executable, "-c", main, "proxy", "run", str(sweep.file), "--out", str(sweep.out)]
+    command = [sys.executable, "-m", "scaling_lab", "proxy", "run", str(sweep.file), "--out", str(sweep.out)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
 
 

@@ -59,7 +59,7 @@ def test_parameters_are_as_accounted_and_each_gets_a_gradient(tied: bool) -> Non
 def test_a_new_model_knows_nothing_and_sees_no_future() -> None:
     model = Decoder(Shape(256, 32, 2, 4, 88), 16, seed=0)
     tokens = torch.randint(0, 256, (2, 17), generator=torch.Generator().manual_seed(0))
-    assert model.loss(tokens).item() == pytest.approx(np.log(256), abs=0.1)
+    assert model.loss(tokens).item() == pytest.approx(np.log(256) + 0.5, abs=0.3)  # logits of variance 1
     changed = tokens.clone()
     changed[:, 9:] = 0
     torch.testing.assert_close(model(tokens[:, :16])[:, :9], model(changed[:, :16])[:, :9])
