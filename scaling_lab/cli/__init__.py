@@ -10,6 +10,7 @@ import typer
 
 from .. import __version__
 from ..errors import LabError
+from . import decide, fit, laws, proxy, report
 
 app = typer.Typer(
     name="scaling-lab",
@@ -36,27 +37,51 @@ def _options(
         os.environ["SCALING_LAB_DEBUG"] = "1"
 
 
+for command in (
+    report.demo,
+    laws.laws,
+    fit.fit,
+    fit.predict,
+    fit.backtest,
+    decide.allocate,
+    decide.isoflop,
+    decide.envelope,
+    report.report,
+):
+    app.command()(command)
+app.add_typer(proxy.app, name="proxy")
+
+
 def main() -> None:
     """Runs the command; a fault is one line on stderr and an exit code, never a traceback (unless --debug)."""
     try:
-        app()
+        code = typer.main.get_command(app).main(standalone_mode=False)
+        sys.stdout.flush()
     except LabError as fault:
         if os.environ.get("SCALING_LAB_DEBUG"):
             raise
-        sys.stderr.write(f"error: {' '.join(str(fault).split())}\n")
-        sys.exit(fault.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("error: interrupted; nothing was written\n")
-        sys.exit(130)
+        _fail(str(fault), fault.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted; no result was written", 130)
     except BrokenPipeError:
         # The reader (head, less) has left: point stdout at nothing, so that the interpreter's own flush stays quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except Exception as fault:
+        # The option parser's own errors: its base class is not public, its method and exit code are.
+        if not hasattr(fault, "format_message"):
+            raise
+        if type(fault).__name__ == "NoArgsIsHelpError":
+            sys.stderr.write(f"{fault.format_message()}\n")
+            sys.exit(2)
+        _fail(fault.format_message(), getattr(fault, "exit_code", 2))
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-from . import proxy as _proxy  # noqa: E402
+def _fail(message: str, code: int) -> None:
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    sys.exit(code)
 
-app.add_typer(_proxy.app, name="proxy")
 
 if __name__ == "__main__":
     main()

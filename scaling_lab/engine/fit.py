@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +18,7 @@ from . import diagnostics
 from .coordinates import Coordinates
 from .metrics import metrics
 from .result import Estimate, Fit, stamp
-from .solve import CONVERGED, NOT_FINITE, Objective, Solutions, graduated, in_chunks, newton, nonnegative_least_squares
+from .solve import CONVERGED, NOT_FINITE, Objective, Solutions, graduated, in_chunks, nonnegative_least_squares
 from .uncertainty import bootstrap_weights, measure_noise
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ Progress = Callable[[str, int, int], None]
 
 # How many of the starts are followed to a minimum: the best by objective, and some of the others at random, so that
 # a basin whose rim looks poor is seen too. With 240 points the ranking finds the best basin every time; see docs/LOG.md.
-POLISH_BEST, POLISH_RANDOM = 64, 32
+POLISH = (64, 32)
 # Starts whose objectives agree to this share of the best one ended at the same optimum.
 SAME_OPTIMUM = 1e-6
 KEPT_DRAWS = 1000
@@ -50,6 +50,7 @@ class Settings:
     seed: int = 0
     level: float = 0.95
     workers: int | None = None
+    polish: tuple[int, int] = POLISH
 
     def __post_init__(self) -> None:
         if self.objective.name not in ("huber", "l2", "l1"):
@@ -167,8 +168,8 @@ def optimum(coordinates: Coordinates, rows: Rows, settings: Settings) -> tuple[S
     size = chunk_size(rows.used)
     ranked = np.concatenate([rank(slice(at, at + size)) for at in range(0, len(theta), size)])
     order = np.argsort(ranked, kind="stable")
-    others = order[POLISH_BEST:]
-    chosen = np.concatenate([order[:POLISH_BEST], rng.permutation(others)[:POLISH_RANDOM]])
+    best, random = settings.polish
+    chosen = np.concatenate([order[:best], rng.permutation(order[best:])[:random]])
     ones = np.ones(rows.used)
     ended = in_chunks(
         lambda part: graduated(
@@ -199,7 +200,7 @@ def optimum(coordinates: Coordinates, rows: Rows, settings: Settings) -> tuple[S
 
 def _quick_optimum(coordinates: Coordinates, rows: Rows, settings: Settings) -> Floats | None:
     """The parameters (1, P) fitted to a part of the rows with fewer starts, or None where the part can't tell them."""
-    fewer = Settings(settings.objective, starts=400, fix=settings.fix, seed=settings.seed, workers=settings.workers)
+    fewer = replace(settings, starts=400, polish=(12, 4))
     try:
         best, _ = optimum(coordinates, rows, fewer)
     except (NotEnoughData, NotIdentified, DidNotConverge):
@@ -207,12 +208,14 @@ def _quick_optimum(coordinates: Coordinates, rows: Rows, settings: Settings) -> 
     return coordinates.to_array(best.theta)
 
 
-def widths(objective: Objective) -> tuple[float, ...]:
-    """The wider Huber widths that lead to the objective's own."""
+def widths(objective: Objective, near: bool = False) -> tuple[float, ...]:
+    """The wider Huber widths that lead to the objective's own, from afar or from `near` its minimum."""
     if objective.name == "l2":
         return ()
-    # For l1 the last width is narrow: closer than delta/2 a row to the sum of |r|.
-    return tuple(w for w in (3e-2, 1e-2) if w > objective.delta)
+    ladder = (3e-2, 1e-2) if not near else ()
+    # Each kink of |r| is its own narrow valley at l1's width: only small steps down the ladder stay in the right one.
+    ladder += (1e-3, 1e-4, 1e-5, 1e-6) if objective.name == "l1" else ()
+    return tuple(w for w in ladder if w > objective.width)
 
 
 def chunk_size(points: int) -> int:
@@ -269,9 +272,10 @@ def _solve_linear(
         coefficients = np.array(solved)
     else:
         coefficients, _ = nonnegative_least_squares(columns, target, weights)
-    # Zero has no logarithm: a term that least squares leaves out starts at a thousandth of the loss instead.
+    # Zero has no logarithm, and from near zero the way back is long: a term that least squares leaves out starts at
+    # a thirtieth of the loss.
     size = np.mean(np.abs(columns), axis=2)
-    floor = 1e-3 * float(np.mean(np.abs(rows.y))) / np.where(size > 0, size, 1.0)
+    floor = 0.03 * float(np.mean(np.abs(rows.y))) / np.where(size > 0, size, 1.0)
     coefficients = np.maximum(coefficients, floor)
     return {p.name: coefficients[:, i] for i, p in enumerate(linear)}
 
@@ -295,7 +299,7 @@ def _bootstrap(
     weights, redrawn = bootstrap_weights(groups, settings.bootstrap, settings.seed, least=len(coordinates.free) + 1)
     account["redrawn"] = redrawn
     target = settings.objective.scale(rows.y)
-    size = chunk_size(rows.used)
+    size, near = chunk_size(rows.used), widths(settings.objective, near=True)
     blocks = [*range(0, settings.bootstrap, 16 * size), settings.bootstrap]
     parts = []
     for start, stop in pairwise(blocks):
@@ -303,9 +307,8 @@ def _bootstrap(
 
         def solve(part: slice, block: NDArray[np.int32] = block) -> Solutions:
             repeated = np.repeat(theta[None, :], part.stop - part.start, axis=0)
-            return newton(
-                lambda t: coordinates.model(rows.x, t), repeated, target, block[part].astype(float), settings.objective
-            )
+            counts = block[part].astype(float)
+            return graduated(lambda t: coordinates.model(rows.x, t), repeated, target, counts, settings.objective, near)
 
         parts.append(in_chunks(solve, stop - start, size, settings.workers))
         if progress:

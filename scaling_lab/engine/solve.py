@@ -22,25 +22,31 @@ Model = Callable[[Floats], Dual]
 # What became of a start. A typed status and never an exception: one bad start must not stop four thousand good ones.
 CONVERGED, MAX_ITERATIONS, NOT_FINITE, STALLED = 0, 1, 2, 3
 STATUS_NAMES = ("converged", "max iterations", "not finite", "stalled")
+L1_WIDTH = 1e-7
 
 
 @dataclass(frozen=True)
 class Objective:
     """The sum over rows of weight * rho(residual); residuals are of log values or plain ones.
 
-    huber: r²/2 up to delta, then delta * (|r| - delta/2). l2: r²/2. l1: |r|, minimised as a Huber of width `delta`
-    divided by delta (the two differ by at most delta/2 a row).
+    huber: r²/2 up to delta, then delta * (|r| - delta/2). l2: r²/2. l1: |r|, minimised as a Huber of width L1_WIDTH
+    divided by that width (the two differ by at most half of it a row).
     """
 
     name: Literal["huber", "l2", "l1"] = "huber"
     delta: float = 1e-3
     on: Literal["log", "plain"] = "log"
 
+    @property
+    def width(self) -> float:
+        """Where rho turns from a square into a line."""
+        return L1_WIDTH if self.name == "l1" else self.delta
+
     def terms(self, r: Floats, width: float | None = None) -> Floats:
         """rho(r), elementwise, at another width where one is given."""
         if self.name == "l2":
             return 0.5 * r * r
-        width = self.delta if width is None else width
+        width = self.width if width is None else width
         size = np.abs(r)
         inside = np.minimum(size, width)
         huber: Floats = inside * (size - 0.5 * inside)
@@ -134,7 +140,7 @@ def newton(
     `target` (n,) is on the objective's scale. A start has converged when the decrease that its Newton step promises
     is below `tolerance` of its objective.
     """
-    width = objective.delta if width is None else width
+    width = objective.width if width is None else width
     B, p = theta.shape
     theta = np.array(theta, dtype=float)
     weights = np.broadcast_to(weights, (B, len(target)))
@@ -160,7 +166,7 @@ def newton(
         steps[live] += 1
         good = gain > 0.7 * promised
         damping[live] = np.where(
-            better, damping[live] * np.where(good, 0.1, 0.5), np.maximum(damping[live] * 5.0, 1e-6)
+            better, damping[live] * np.where(good, 0.25, 0.7), np.maximum(damping[live] * 5.0, 1e-6)
         )
         damping[live] = np.maximum(damping[live], 1e-14)
         status[live[small]] = CONVERGED
@@ -172,25 +178,38 @@ def newton(
 def _damped_steps(
     gradient: Floats, hessian: Floats, diagonal: Floats, damping: Floats, eye: Floats
 ) -> tuple[Floats, Floats]:
-    """Steps that solve (H + damping * D) s = -g, in coordinates where D is one, and the decrease they promise."""
+    """Steps that solve (H + damping * D) s = -g, in coordinates where D is one, and the decrease they promise.
+
+    Where H is not positive definite there, it is shifted until it is: every step goes downhill. A place whose
+    derivatives are not finite gets no step and a promise of -1.
+    """
     scale = np.sqrt(np.maximum(diagonal, 1e-300))
     g = gradient / scale
     h = hessian / (scale[:, :, None] * scale[:, None, :])
+    usable = np.isfinite(h).all(axis=(1, 2)) & np.isfinite(g).all(axis=1)
+    h[~usable], g = eye, np.where(usable[:, None], g, 0.0)
     matrix = h + damping[:, None, None] * eye
-    usable = np.isfinite(matrix).all(axis=(1, 2)) & np.isfinite(g).all(axis=1)
-    matrix[~usable], g = eye, np.where(usable[:, None], g, 0.0)
-    try:
-        s = np.linalg.solve(matrix, -g[:, :, None])[:, :, 0]
-    except np.linalg.LinAlgError:  # one exactly singular matrix stops the whole batch; a nudge lets the rest go on
-        s = np.linalg.solve(matrix + 1e-10 * eye, -g[:, :, None])[:, :, 0]
-    promised = -np.sum(g * s, axis=1) - 0.5 * np.einsum("bi,bij,bj->b", s, np.where(usable[:, None, None], h, 0.0), s)
-    # A step towards a maximum or a saddle is no step; a long one leaves the region where the model says anything.
-    downhill = usable & (np.sum(g * s, axis=1) < 0)
+    s = _solve(matrix, -g)
+    uphill = (np.sum(g * s, axis=1) >= 0) & (np.abs(g).max(axis=1, initial=0.0) > 0)
+    if uphill.any():
+        values = np.linalg.eigvalsh(matrix[uphill])
+        shift = 1e-2 * np.abs(values[:, -1]) - values[:, 0]
+        s[uphill] = _solve(matrix[uphill] + shift[:, None, None] * eye, -g[uphill])
+    # Far outside the place where the derivatives were taken they say nothing: three units of log parameter at most.
     step = s / scale
     length = np.max(np.abs(step), axis=1, initial=0.0)
-    step = step * np.minimum(1.0, 3.0 / np.maximum(length, 1e-300))[:, None]
-    flat = usable & (np.max(np.abs(g), axis=1) == 0)
-    return np.where(downhill[:, None], step, 0.0), np.where(flat, 0.0, np.where(downhill, promised, -1.0))
+    s *= np.minimum(1.0, 3.0 / np.maximum(length, 1e-300))[:, None]
+    promised = -np.sum(g * s, axis=1) - 0.5 * np.sum(s * (h @ s[:, :, None])[:, :, 0], axis=1)
+    return s / scale, np.where(usable, promised, -1.0)
+
+
+def _solve(matrix: Floats, right: Floats) -> Floats:
+    """Solutions (b, p) of symmetric matrix (b, p, p) times s = right (b, p); the shortest one where it is singular."""
+    try:
+        out: Floats = np.linalg.solve(matrix, right[:, :, None])[:, :, 0]
+    except np.linalg.LinAlgError:  # raised for the whole batch by a single exactly singular matrix
+        out = (np.linalg.pinv(matrix, hermitian=True) @ right[:, :, None])[:, :, 0]
+    return out
 
 
 def graduated(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..errors import UsageError, nearest
+from ..quantities import QUANTITIES
 
 Domain = Literal["positive", "negative", "real"]
 
@@ -95,3 +96,31 @@ def get_law(name: str | Law) -> Law:
     if name not in known:
         raise UsageError(f"no law named {name!r}; {nearest(name, known)}")
     return known[name]
+
+
+def catalogue(laws: Iterable[Law]) -> dict[str, Any]:
+    """The JSON of `scaling-lab laws --json`."""
+    return {
+        "schema": "scaling-lab/laws/1",
+        "laws": [
+            {
+                "name": law.name,
+                "aliases": list(law.aliases),
+                "title": law.title,
+                "source": law.source,
+                "formula": law.formula,
+                "target": law.target,
+                "inputs": {name: QUANTITIES[name].unit for name in law.inputs},
+                "params": {
+                    p.name: {"unit": p.unit, "bounds": list(p.bounds), "start": list(p.start), "meaning": p.meaning}
+                    for p in law.params
+                },
+                "published": {
+                    name: {"values": dict(row.values), "source": row.source, "note": row.note}
+                    for name, row in law.published.items()
+                },
+                "notes": law.notes,
+            }
+            for law in laws
+        ],
+    }

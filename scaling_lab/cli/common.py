@@ -1,0 +1,119 @@
+"""What every command shares: options, JSON on stdout, warnings and bars on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import UsageError
+from ..quantities import ALIASES, parse_assignments, parse_number
+
+if TYPE_CHECKING:
+    from ..engine.result import Notice
+
+
+def _number(text: str) -> float:
+    try:
+        return parse_number(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number; write it as 7e9, 7B or 1.4T") from None
+
+
+def number_option(*names: str, help: str) -> Any:
+    """A typer option that reads 7e9, 7B, 1.4T."""
+    return typer.Option(*names, parser=_number, metavar="NUMBER", help=help)
+
+
+TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="CSV, TSV, JSONL or Parquet (.gz too); - is stdin.")]
+FitArgument = Annotated[str, typer.Argument(metavar="FIT.json", help="A fit that `scaling-lab fit --out` wrote.")]
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="NAME=COLUMN", help="Take a quantity from a column or arithmetic over columns."),
+]
+WhereOption = Annotated[
+    str | None, typer.Option("--where", metavar="CONDITION", help='Rows to use, e.g. "tokens > 1e9".')
+]
+ParamsColumnOption = Annotated[
+    str | None, typer.Option("--params-column", metavar="COLUMN", help="The count that a law's N is taken from.")
+]
+DropBadOption = Annotated[
+    bool, typer.Option("--drop-bad-rows", help="Leave out rows with impossible values, counted by reason.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of starts and resamples.")]
+LevelOption = Annotated[float, typer.Option("--level", help="Probability that an interval aims at.")]
+
+
+def pairs(texts: Iterable[str] | None, option: str = "--map") -> dict[str, str]:
+    """{canonical name: column} of NAME=COLUMN texts."""
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, equals, column = text.partition("=")
+        if not equals or not name.strip() or not column.strip():
+            raise UsageError(f"{option} {text!r} is not NAME=COLUMN, as in {option} loss=val/loss")
+        found[ALIASES.get(name.strip(), name.strip())] = column.strip()
+    return found
+
+
+def fixed(texts: Iterable[str] | None) -> dict[str, float]:
+    """{parameter: value} of --fix alpha=0.5 texts."""
+    found: dict[str, float] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--fix {text!r} is not NAME=NUMBER, as in --fix alpha=0.5")
+        try:
+            found[name.strip()] = parse_number(value)
+        except ValueError:
+            raise UsageError(f"--fix {text!r}: {value!r} is not a number") from None
+    return found
+
+
+def points(texts: Iterable[str]) -> list[dict[str, float]]:
+    """The points of --at params=7B,tokens=1.4T texts."""
+    return [parse_assignments(text) for text in texts]
+
+
+def show(text: str) -> None:
+    """Prints to stdout."""
+    typer.echo(text)
+
+
+def show_json(value: Any) -> None:
+    """Prints one JSON object to stdout."""
+    from ..files import to_json
+
+    typer.echo(to_json(value))
+
+
+def warn(notices: Iterable[Notice], notes: Iterable[str] = ()) -> None:
+    """Prints what the reader must know to stderr, a line each."""
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    for notice in notices:
+        typer.echo(f"{notice.severity} {notice.code}: {notice.message}", err=True)
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None] | None]:
+    """A callback (task, done, total) that moves a bar on stderr; None where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def move(task: str, done: int, total: int) -> None:
+            if task not in tasks:
+                tasks[task] = bar.add_task(task, total=total)
+            bar.update(tasks[task], completed=done, total=total)
+
+        yield move

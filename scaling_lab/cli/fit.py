@@ -1,0 +1,149 @@
+"""fit, predict, backtest: from a table to a law, and from a law to a prediction and its error."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .common import (
+    DropBadOption,
+    FitArgument,
+    JsonOption,
+    LevelOption,
+    MapOption,
+    ParamsColumnOption,
+    SeedOption,
+    TableArgument,
+    WhereOption,
+    fixed,
+    number_option,
+    pairs,
+    points,
+    progress_bar,
+    show,
+    show_json,
+    warn,
+)
+
+
+def fit(
+    law: Annotated[str, typer.Argument(metavar="LAW", help="A law's name; see `scaling-lab laws`.")],
+    table: TableArgument,
+    out: Annotated[str | None, typer.Option("--out", metavar="FIT.json", help="Where to save the fit.")] = None,
+    objective: Annotated[str, typer.Option(help="huber, l2 or l1, summed over rows.")] = "huber",
+    delta: Annotated[float, typer.Option(help="Width of the Huber objective, in log loss.")] = 1e-3,
+    starts: Annotated[int, typer.Option(help="Starting points to rank; the best are followed to a minimum.")] = 2304,
+    bootstrap: Annotated[int, typer.Option(help="Refits to resampled runs; 0 for none.")] = 1000,
+    resample: Annotated[str, typer.Option(help="What the bootstrap draws: runs or rows.")] = "runs",
+    fix: Annotated[list[str] | None, typer.Option("--fix", metavar="NAME=VALUE", help="Hold a parameter.")] = None,
+    map_: MapOption = None,
+    where: WhereOption = None,
+    params_column: ParamsColumnOption = None,
+    drop_bad: DropBadOption = False,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Fit one law to a table of finished runs."""
+    from ..engine.fit import fit as run
+    from ..files import check_writable
+    from ..show import terminal
+
+    check_writable(out)
+    with progress_bar() as progress:
+        found = run(
+            law,
+            table,
+            objective=objective,  # type: ignore[arg-type]  # Settings checks the word and names the known ones
+            delta=delta,
+            starts=starts,
+            bootstrap=bootstrap,
+            resample=resample,  # type: ignore[arg-type]
+            fix=fixed(fix),
+            seed=seed,
+            mapping=pairs(map_),
+            where=where,
+            params_column=params_column,
+            drop_bad=drop_bad,
+            progress=progress,
+        )
+    if out:
+        found.save(out)
+    warn(found.warnings, found.notes)
+    if json:
+        show_json(found.to_dict())
+    else:
+        show(terminal.fit(found))
+        if out:
+            show(f"saved to {out}")
+
+
+def predict(
+    fit: FitArgument,
+    at: Annotated[
+        list[str] | None, typer.Option("--at", metavar="params=7B,tokens=1.4T", help="A point; give several.")
+    ] = None,
+    table: Annotated[str | None, typer.Option("--table", help="Points as a table.")] = None,
+    level: LevelOption = 0.9,
+    json: JsonOption = False,
+) -> None:
+    """Predict the loss at points, each with an interval and its distance from the data."""
+    from ..engine.predict import predict as run
+    from ..engine.result import Fit
+    from ..errors import UsageError
+    from ..show import terminal
+
+    if bool(at) == bool(table):
+        raise UsageError("give points with --at params=7B,tokens=1.4T or with --table POINTS, one of the two")
+    found = run(Fit.load(fit), points(at) if at else str(table), level)
+    warn(found.warnings)
+    if json:
+        show_json(found.to_dict())
+    else:
+        show(terminal.predictions(found))
+
+
+def backtest(
+    table: TableArgument,
+    law: Annotated[list[str], typer.Option("--law", metavar="LAW", help="A law, several, or all.")],
+    by: Annotated[str, typer.Option(help="The column that says how large a run is.")] = "flops",
+    test_above: Annotated[float | None, number_option("--test-above", help="Runs above this are held out.")] = None,
+    test_fraction: Annotated[float | None, typer.Option(help="Share of the rows to hold out (default 0.25).")] = None,
+    level: LevelOption = 0.9,
+    objective: Annotated[str, typer.Option(help="huber, l2 or l1.")] = "huber",
+    delta: Annotated[float, typer.Option(help="Width of the Huber objective.")] = 1e-3,
+    starts: Annotated[int, typer.Option(help="Starting points to rank.")] = 2304,
+    bootstrap: Annotated[int, typer.Option(help="Refits to resampled runs.")] = 400,
+    map_: MapOption = None,
+    where: WhereOption = None,
+    params_column: ParamsColumnOption = None,
+    drop_bad: DropBadOption = False,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Fit laws to the small runs and score them on the large ones."""
+    from ..engine.backtest import backtest as run
+    from ..engine.fit import Settings
+    from ..engine.solve import Objective
+    from ..show import terminal
+
+    settings = Settings(Objective(objective, delta), starts=starts, bootstrap=bootstrap, seed=seed)  # type: ignore[arg-type]
+    with progress_bar() as progress:
+        found = run(
+            table,
+            law,
+            by=by,
+            test_above=test_above,
+            test_fraction=test_fraction,
+            level=level,
+            mapping=pairs(map_),
+            where=where,
+            params_column=params_column,
+            drop_bad=drop_bad,
+            settings=settings,
+            progress=progress,
+        )
+    if json:
+        show_json(found.to_dict())
+    else:
+        show(terminal.backtest(found))

@@ -1,0 +1,26 @@
+"""laws: the catalogue, or one law of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .common import JsonOption, show, show_json
+
+
+def laws(
+    law: Annotated[str | None, typer.Argument(metavar="[LAW]", help="One law in full.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """List the laws, or print one: formula, inputs, parameters, published coefficients, source."""
+    from ..laws import LAWS, catalogue, get_law
+    from ..show import terminal
+
+    chosen = [get_law(law)] if law else list(LAWS.values())
+    if json:
+        show_json(catalogue(chosen))
+    elif law:
+        show(terminal.law(chosen[0]))
+    else:
+        show(terminal.laws(chosen))
