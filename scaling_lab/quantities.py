@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -157,14 +158,18 @@ _NUMBER = re.compile(r"\s*([-+]?(?:\d{1,3}(?:,\d{3})+|\d[\d_]*|)(?:\.\d*)?(?:[eE
 def parse_number(text: str | float) -> float:
     """The number that `text` writes: 7e9, 7B, 350M, 1.4T, 512K, 491,520; raises ValueError on anything else.
 
-    K, M, B (or G) and T are 1e3, 1e6, 1e9 and 1e12, in either case; `nan` and `inf` are not numbers here.
+    K, M, B (or G) and T are 1e3, 1e6, 1e9 and 1e12, in either case; what is not finite (nan, inf, 1e999) is no number.
     """
     if isinstance(text, (int, float)):
-        return float(text)
-    match = _NUMBER.fullmatch(text)
-    if match is None or not any(c.isdigit() for c in match[1]):
-        raise ValueError(f"{text!r} is not a number")
-    return float(match[1].replace(",", "").replace("_", "")) * _SUFFIX[match[2].lower()]
+        value = float(text)
+    else:
+        match = _NUMBER.fullmatch(text)
+        if match is None or not any(c.isdigit() for c in match[1].lower().partition("e")[0]):
+            raise ValueError(f"{text!r} is not a number")
+        value = float(match[1].replace(",", "").replace("_", "")) * _SUFFIX[match[2].lower()]
+    if not math.isfinite(value):
+        raise ValueError(f"{text!r} is not a finite number")
+    return value
 
 
 def parse_assignments(text: str) -> dict[str, float]:
@@ -173,7 +178,7 @@ def parse_assignments(text: str) -> dict[str, float]:
     for part in re.split(r",(?=\s*[^\d\s])", text):
         name, equals, number = part.partition("=")
         name = ALIASES.get(name.strip(), name.strip())
-        if not equals or not name:
+        if not equals or not re.fullmatch(r"[^\W\d][\w/. -]*", name):
             raise BadInput(f"{part!r} is not NAME=NUMBER", fix="write it as params=7B,tokens=1.4T")
         if name in values:
             raise BadInput(f"{name} is given twice in {text!r}", fix="give each name once")
@@ -185,9 +190,9 @@ def parse_assignments(text: str) -> dict[str, float]:
 
 
 def format_quantity(value: float) -> str:
-    """A count as people write it: 7.00B, 1.40T; beyond 1e15 in powers of ten."""
-    size = abs(value)
+    """A count as people write it, to three digits: 7B, 1.4T; beyond 1e15 in powers of ten."""
+    rounded = float(f"{value:.3g}")
     for suffix, scale in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3)):
-        if scale <= size < 1e15:
-            return f"{value / scale:.3g}{suffix}" if size / scale < 999.5 else f"{value / scale:.0f}{suffix}"
+        if scale <= abs(rounded) < 1e15:
+            return f"{rounded / scale:.3g}{suffix}"
     return f"{value:.4g}"

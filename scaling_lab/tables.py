@@ -10,9 +10,10 @@ import operator
 import os
 import re
 import sys
+import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from .errors import BadInput, UsageError, nearest
 from .files import sha256_bytes
-from .quantities import QUANTITIES, Quantity, parse_number
+from .quantities import ALIASES, QUANTITIES, Quantity, parse_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,8 +44,9 @@ class Table:
     """A table as read: `frame` under its own column names, `columns` from canonical names to those.
 
     `lines` is each row's place in the source (the header is line 1; for a DataFrame rows count from 0).
-    `made` holds columns that --map computes. `skipped` are rows that --where left out. `notes` says for a canonical
-    column where it was taken from, if not from a column of that very name.
+    `made` holds columns that --map computes, `made_faults` their rows without a finite value. `skipped` are rows that
+    --where left out. `notes` says for a canonical column where it was taken from, if not from a column of that very
+    name.
     """
 
     frame: pd.DataFrame
@@ -54,7 +56,8 @@ class Table:
     lines: NDArray[np.int64]
     read: int
     skipped: tuple[Skipped, ...] = ()
-    made: Mapping[str, Floats] = field(default_factory=dict)
+    made: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    made_faults: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
 
     def has(self, name: str) -> bool:
@@ -62,8 +65,12 @@ class Table:
         return name in self.columns or name in self.made
 
     def text(self, name: str) -> NDArray[Any]:
-        """A column as strings."""
-        return self.frame[self.columns[name]].astype(str).to_numpy(dtype=object)
+        """A column as text (n,), an empty cell as ""."""
+        return (
+            self.made[name].astype(str).astype(object)
+            if name in self.made
+            else _text_of(self.frame[self.columns[name]])
+        )
 
 
 @dataclass(frozen=True)
@@ -125,23 +132,18 @@ def read_table(
     if isinstance(source, Table):
         table = source
     elif isinstance(source, pd.DataFrame):
-        content = source.to_csv(index=False).encode()
-        table = Table(source.reset_index(drop=True), "DataFrame", sha256_bytes(content), {}, np.arange(len(source)), 0)
+        table = _table_of_frame(source)
     else:
-        name, content = _read_bytes(source)
-        frame, lines = _parse(name, content)
-        table = Table(frame, name, sha256_bytes(content), {}, lines, 0)
-    if table.frame.empty:
-        raise BadInput("the table has no rows", file=table.name, fix="give a table with a header and a row for each run")
-    mapping = dict(mapping or {})
+        table = table_of(*read_content(source))
+    mapping = {ALIASES.get(name, name): column for name, column in (mapping or {}).items()}
     if params_column is not None:
         mapping["params"] = params_column
-    table = replace(table, read=table.read or len(table.frame))
     table = _name_columns(table, mapping)
     return _select(table, where) if where else table
 
 
-def _read_bytes(source: str | os.PathLike[str]) -> tuple[str, bytes]:
+def read_content(source: str | os.PathLike[str]) -> tuple[str, bytes]:
+    """The name to call a file by and its bytes, unzipped; `-` is stdin. Raises BadInput where it can't be read."""
     if str(source) == "-":
         return "stdin", _gunzip("stdin", sys.stdin.buffer.read())
     path = Path(source)
@@ -153,9 +155,42 @@ def _read_bytes(source: str | os.PathLike[str]) -> tuple[str, bytes]:
         raise BadInput("no such file", file=str(source), fix=hint if "did you" in hint else "check the path") from None
     except IsADirectoryError:
         raise BadInput("is a folder", file=str(source), fix="name a file, or use scaling-lab ingest") from None
-    except OSError as fault:
-        raise BadInput(f"can't be read ({fault.strerror})", file=str(source)) from None
+    except (OSError, ValueError) as fault:
+        why = getattr(fault, "strerror", None) or fault
+        raise BadInput(f"can't be read ({why})", file=str(source), fix="check the path") from None
     return str(source), _gunzip(str(source), content)
+
+
+def table_of(name: str, content: bytes) -> Table:
+    """The table that the bytes of a CSV, TSV, JSONL or Parquet file hold, its columns not yet known by other names."""
+    frame, lines = _parse(name, content)
+    if frame.empty:
+        raise BadInput("the table has no rows", file=name, fix="give a table with a header and a row for each run")
+    return Table(frame, name, sha256_bytes(content), {}, lines, len(frame))
+
+
+def _table_of_frame(source: pd.DataFrame) -> Table:
+    frame = _plain_columns(source, "DataFrame")
+    if frame.empty:
+        raise BadInput("the table has no rows", file="DataFrame", fix="give a table with a row for each run")
+    content = frame.to_csv(index=False).encode(errors="surrogatepass")
+    return Table(frame, "DataFrame", sha256_bytes(content), {}, np.arange(len(frame)), len(frame))
+
+
+def _plain_columns(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The frame with text for column names; an index that has a name is a column too, one that has none is dropped."""
+    named = [level for level in frame.index.names if level is not None and level not in frame.columns]
+    frame = frame.reset_index(level=named) if named else frame
+    frame = frame.reset_index(drop=True)
+    frame.columns = [str(column).strip() for column in frame.columns]
+    _refuse_repeated(frame.columns, name)
+    return frame
+
+
+def _refuse_repeated(header: Iterable[str], name: str, line: int | None = None) -> None:
+    repeated = [column for column, count in Counter(header).items() if count > 1]
+    if repeated:
+        raise BadInput("the header has this column twice", file=name, line=line, column=repeated[0], fix="rename one")
 
 
 def _gunzip(name: str, content: bytes) -> bytes:
@@ -164,10 +199,13 @@ def _gunzip(name: str, content: bytes) -> bytes:
     try:
         return gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as fault:
-        raise BadInput(f"the gzip data is damaged or cut short ({fault})", file=name, fix="copy the file again") from None
+        raise BadInput(
+            f"the gzip data is damaged or cut short ({fault})", file=name, fix="copy the file again"
+        ) from None
 
 
 def _parse(name: str, content: bytes) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """The cells of a file and the line that each row stands on (for Parquet the number of the row, from 1)."""
     import pandas as pd
 
     if content[:4] == b"PAR1":
@@ -175,7 +213,17 @@ def _parse(name: str, content: bytes) -> tuple[pd.DataFrame, NDArray[np.int64]]:
             frame = pd.read_parquet(io.BytesIO(content))
         except Exception as fault:
             raise BadInput(f"the Parquet file can't be read ({fault})", file=name, fix="write it again") from None
-        return frame, np.arange(1, len(frame) + 1)
+        return _plain_columns(frame, name), np.arange(1, len(frame) + 1)
+    text = _decode(name, content)
+    stem = re.sub(r"\.gz$", "", name.lower())
+    if stem.endswith((".jsonl", ".ndjson", ".json")) or text.lstrip().startswith("{"):
+        return _parse_jsonl(name, text)
+    return _parse_delimited(name, text, delimiter_of(name, text))
+
+
+def _decode(name: str, content: bytes) -> str:
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise BadInput("is UTF-16 text", file=name, fix="save the table as UTF-8")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as fault:
@@ -185,75 +233,117 @@ def _parse(name: str, content: bytes) -> tuple[pd.DataFrame, NDArray[np.int64]]:
         raise BadInput("is binary, not a table", file=name, fix="save the table as CSV, TSV, JSONL or Parquet")
     if not text.strip():
         raise BadInput("is empty", file=name, fix="give a table with a header and a row for each run")
-    stem = re.sub(r"\.gz$", "", name.lower())
-    if stem.endswith((".jsonl", ".ndjson", ".json")) or text.lstrip().startswith("{"):
-        return _parse_jsonl(name, text)
-    head = text.lstrip().split("\n", 1)[0]
-    tab = stem.endswith(".tsv") or ("\t" in head and "," not in head)
-    return _parse_delimited(name, text, "\t" if tab else ",")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def delimiter_of(name: str, text: str) -> str:
+    """What stands between the cells of a CSV or TSV: a comma or a tab; raises BadInput for a table of semicolons."""
+    head = next(line for line in text.split("\n") if line.strip())
+    if re.sub(r"\.gz$", "", name.lower()).endswith(".tsv") or ("\t" in head and "," not in head):
+        return "\t"
+    if ";" in head and "," not in head:
+        # Such tables often write 3,14 for 3.14, which a comma between thousands can't be told from.
+        raise BadInput("the cells are separated by semicolons", file=name, line=1, fix="save the table with commas")
+    return ","
 
 
 def _parse_delimited(name: str, text: str, delimiter: str) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """The cells as text; wholly empty rows and wholly empty columns without a name are left out."""
+    frame, lines = (_read_quoted if '"' in text else _read_unquoted)(name, text, delimiter)
+    empty = [c for c in frame.columns if c.startswith("Unnamed: ") and (frame[c] == "").all()]
+    return frame.drop(columns=empty), lines
+
+
+def _names_of(header: Iterable[str], name: str, line: int) -> list[str]:
+    names = [cell.strip() or f"Unnamed: {place}" for place, cell in enumerate(header)]
+    _refuse_repeated(names, name, line)
+    return names
+
+
+def _ragged(name: str, line: int, cells: int, wanted: int) -> BadInput:
+    has = f"{cells} cell{'s' if cells != 1 else ''} where the header has {wanted}"
+    return BadInput(has, file=name, line=line, fix="every row needs as many cells as the header")
+
+
+def _read_unquoted(name: str, text: str, delimiter: str) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """A table without quotes: a line is a row, so pandas' fast reader serves once every line is seen to be whole."""
     import csv
-    import warnings
 
     import pandas as pd
 
+    text = text.rstrip("\n")
+    letters = np.frombuffer(text.encode(), dtype=np.uint8)
+    ends = np.append(np.flatnonzero(letters == ord("\n")), len(letters))
+    cells = _per_line(letters, ends, delimiter) + 1
+    blanks = sum(_per_line(letters, ends, blank) for blank in {" ", "\t", delimiter})
+    full = np.diff(ends, prepend=-1) - 1 > blanks
+    first = int(np.argmax(full))
+    ragged = np.flatnonzero(full & (cells != cells[first]))
+    if ragged.size:
+        raise _ragged(name, int(ragged[0]) + 1, int(cells[ragged[0]]), int(cells[first]))
+    header = text.split("\n", first + 1)[first].split(delimiter)
+    rows = np.flatnonzero(full)[1:]
+    names = _names_of(header, name, first + 1)
+    if not rows.size:
+        return pd.DataFrame(columns=names), rows
+    frame = pd.read_csv(
+        io.StringIO(text if full.all() else "\n".join(np.array(text.split("\n"), dtype=object)[full])),
+        sep=delimiter,
+        names=names,
+        skiprows=1,
+        dtype=str,
+        keep_default_na=False,
+        quoting=csv.QUOTE_NONE,
+        index_col=False,
+        skipinitialspace=True,
+    )
+    return frame, rows + 1
+
+
+def _per_line(letters: NDArray[np.uint8], ends: NDArray[np.int64], letter: str) -> NDArray[np.int64]:
+    """How often the letter stands in each line (n,), the lines ending at `ends`."""
+    return np.diff(np.searchsorted(np.flatnonzero(letters == ord(letter)), ends), prepend=0)
+
+
+def _read_quoted(name: str, text: str, delimiter: str) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """A table with quotes, whose cells may hold line breaks: a row's line is the one it starts on."""
+    import csv
+
+    import pandas as pd
+
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True, strict=True)
+    rows, lines, at = [], [], 1
     try:
-        # index_col=False: without it a row one cell longer than the header silently shifts every column by one.
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(
-                io.StringIO(text),
-                sep=delimiter,
-                dtype=str,
-                keep_default_na=False,
-                skip_blank_lines=False,
-                index_col=False,
-                skipinitialspace=True,
-            )
-    except pd.errors.ParserWarning:
-        header = len(next(csv.reader(io.StringIO(text), delimiter=delimiter)))
-        for number, row in enumerate(csv.reader(io.StringIO(text), delimiter=delimiter), 1):
-            if len(row) > header:
-                raise BadInput(
-                    f"{len(row)} cells where the header has {header}", file=name, line=number, fix="mend the row"
-                ) from None
-        raise
-    except (pd.errors.ParserError, csv.Error) as fault:
-        line = re.search(r"line (\d+)", str(fault))
-        raise BadInput(
-            f"not a table ({str(fault).removeprefix('Error tokenizing data. C error: ').strip()})",
-            file=name,
-            line=int(line[1]) if line else None,
-            fix="every row needs as many cells as the header",
-        ) from None
-    frame.columns = frame.columns.str.strip()
-    repeated = [c for c, count in Counter(next(csv.reader([text.split("\n", 1)[0]], delimiter=delimiter))).items() if count > 1]
-    if repeated:
-        raise BadInput("the header has this column twice", file=name, line=1, column=repeated[0], fix="rename one")
-    lines = np.arange(2, len(frame) + 2)
-    frame = frame.fillna("")
-    blank = (frame == "").all(axis=1).to_numpy()
-    return frame[~blank].reset_index(drop=True), lines[~blank]
+        for row in reader:
+            if any(map(str.strip, row)):
+                rows.append(row)
+                lines.append(at)
+                if len(row) != len(rows[0]):
+                    raise _ragged(name, at, len(row), len(rows[0]))
+            at = reader.line_num + 1
+    except csv.Error as fault:
+        why = "a quote is opened and not closed" if "unexpected end" in str(fault) else str(fault)
+        raise BadInput(f"not a table ({why})", file=name, line=at, fix="mend the quotes") from None
+    return pd.DataFrame(rows[1:], columns=_names_of(rows[0], name, lines[0]), dtype=str), np.array(lines[1:], dtype=int)
 
 
 def _parse_jsonl(name: str, text: str) -> tuple[pd.DataFrame, NDArray[np.int64]]:
     import pandas as pd
 
     records, lines = [], []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
-        except ValueError as fault:
+            # NaN and Infinity, which JSON lacks and Python writes, stay text, as they are in a CSV.
+            record = json.loads(line, parse_constant=str)
+        except (ValueError, RecursionError) as fault:
             raise BadInput(f"not JSON ({fault})", file=name, line=number, fix="put one object on each line") from None
         if not isinstance(record, dict):
             raise BadInput("not a JSON object", file=name, line=number, fix="put one object on each line")
         records.append(_flatten(record))
         lines.append(number)
-    return pd.DataFrame.from_records(records), np.array(lines)
+    return _plain_columns(pd.DataFrame.from_records(records), name), np.array(lines)
 
 
 def _flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -271,11 +361,11 @@ def _flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _name_columns(table: Table, mapping: Mapping[str, str]) -> Table:
     """The same table knowing its canonical columns: those mapped, then exact names, then aliases in their order."""
-    own = [str(c) for c in table.frame.columns]
+    own = list(table.frame.columns)
     folded = {c.lower(): c for c in reversed(own)}
-    columns, made, notes = dict(table.columns), dict(table.made), dict(table.notes)
+    columns, notes = dict(table.columns), dict(table.notes)
     for name, quantity in QUANTITIES.items():
-        if name in columns or name in mapping:
+        if name in columns or name in mapping or name in table.made:
             continue
         found = [c for c in (name, *quantity.aliases) if c in own]
         found = found or [folded[a.lower()] for a in (name, *quantity.aliases) if len(a) > 1 and a.lower() in folded]
@@ -284,16 +374,45 @@ def _name_columns(table: Table, mapping: Mapping[str, str]) -> Table:
             others = f" (not {', '.join(map(repr, found[1:]))}: choose with --map)" if len(found) > 1 else ""
             if found[0] != name or others:
                 notes[name] = f"{name} is taken from column {found[0]!r}{others}"
-    for name, expression in mapping.items():
-        if expression in own:
-            columns[name] = expression
-        else:
-            made[name] = _arithmetic(table, expression, name)
-            columns.pop(name, None)
-        notes[name] = f"{name} is taken from {expression!r} as asked"
     for column in own:
-        columns.setdefault(column, column)
-    return replace(table, columns=columns, made=made, notes=notes)
+        if column not in table.made:
+            columns.setdefault(column, column)
+    named = replace(table, columns=columns, notes=notes)
+    for name, expression in mapping.items():
+        named = _map_column(named, name, expression)
+    return named
+
+
+def _map_column(table: Table, name: str, expression: str) -> Table:
+    """The same table with one canonical column taken from a column, from arithmetic, or (text) from columns joined."""
+    own = list(table.frame.columns)
+    columns, made, faults = dict(table.columns), dict(table.made), dict(table.made_faults)
+    made.pop(name, None)
+    faults.pop(name, None)
+    columns.pop(name, None)
+    if expression in own:
+        columns[name] = expression
+    elif name in QUANTITIES and QUANTITIES[name].domain == "text":
+        made[name] = _joined(table, name, expression)
+    else:
+        made[name], faults[name] = _arithmetic(table, name, expression)
+    notes = {**table.notes, name: f"{name} is taken from {expression!r} as asked"}
+    return replace(table, columns=columns, made=made, made_faults=faults, notes=notes)
+
+
+def _joined(table: Table, name: str, expression: str) -> NDArray[Any]:
+    """The texts (n,) of several columns, `model+schedule`, joined with a hyphen: together they may name a run."""
+    parts = [part.strip().strip("`") for part in expression.split("+")]
+    for part in parts:
+        if part not in table.columns:
+            raise UsageError(f"--map {name}={expression}: no column {part!r}; {nearest(part, table.frame.columns)}")
+    out = table.text(parts[0])
+    for part in parts[1:]:
+        out = out + "-" + table.text(part)
+    return out
+
+
+# -------------------------------------------------------------------------------------- arithmetic and conditions
 
 
 _OPERATORS: dict[type, Any] = {
@@ -303,32 +422,240 @@ _OPERATORS: dict[type, Any] = {
     ast.Div: operator.truediv,
     ast.Pow: operator.pow,
     ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
 }
+_COMPARISONS: dict[type, Any] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+_TRUE, _FALSE = {"true", "yes", "1", "1.0"}, {"false", "no", "0", "0.0", ""}
+# What Python does not read: `a column`, 7B, and & | ~ between conditions, which bind as and, or, not do in pandas.
+_WRITTEN = re.compile(
+    r"""(?P<text>'[^']*'|"[^"]*")|`(?P<column>[^`]*)`|(?<![\w.])(?P<number>\d[\d_]*\.?\d*(?:[eE][-+]?\d+)?[kKmMbBgGtT])(?!\w)"""
+    r"|(?P<sign>&&?|\|\|?|~)"
+)
+_WORDS = {"&": " and ", "|": " or ", "~": " not "}
 
 
-def _arithmetic(table: Table, expression: str, name: str) -> Floats:
-    """The value (n,) of arithmetic over columns (+ - * / **, numbers, names), without running any code."""
-    own = [str(c) for c in table.frame.columns]
+@dataclass(frozen=True)
+class _Expression:
+    """The text of --map or --where over a table, worked out here: no code of the user's runs.
 
-    def value(node: ast.AST) -> Any:
-        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-            return _OPERATORS[type(node.op)](value(node.left), value(node.right))
-        if isinstance(node, ast.UnaryOp) and type(node.op) in _OPERATORS:
-            return _OPERATORS[type(node.op)](value(node.operand))
-        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
-            return float(node.value)
-        if isinstance(node, ast.Name) and node.id in own:
-            return _numbers(table, node.id)[0]
+    `names` are the columns in backquotes. --map looks a name up among the table's own columns before the canonical
+    ones, and `faults` fills with the cells met that are no finite numbers, by row; --where (`selects`) does neither.
+    """
+
+    table: Table
+    option: str
+    understood: str
+    selects: bool
+    names: dict[str, str] = field(default_factory=dict)
+    faults: dict[int, str] = field(default_factory=dict)
+
+    def parse(self, text: str) -> ast.expr:
+        """The syntax tree; raises UsageError."""
+
+        def rewrite(found: re.Match[str]) -> str:
+            if found["text"] is not None:
+                return found["text"]
+            if found["number"] is not None:
+                return repr(parse_number(found["number"]))
+            if found["sign"] is not None:
+                return _WORDS[found["sign"][0]]
+            placeholder = f"_column_{len(self.names)}_"
+            self.names[placeholder] = found["column"]
+            return placeholder
+
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SyntaxWarning)
+                return ast.parse(_WRITTEN.sub(rewrite, text).strip(), mode="eval").body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            raise self.fault() from None
+
+    def fault(self, why: str = "") -> UsageError:
+        return UsageError(f"{self.option}: {why or self.understood}")
+
+    def find(self, node: ast.Name) -> str:
+        """The canonical or own name that the table knows the column by."""
+        name = self.names.get(node.id, node.id)
+        if not self.table.has(name):
+            known = [*self.table.columns, *self.table.made]
+            raise self.fault(f"no column {name!r} in {self.table.name}; {nearest(name, known)}")
+        return name
+
+    def column(self, node: ast.Name) -> tuple[Floats, dict[int, str]]:
+        """A named column as floats, and its cells that are no finite number."""
+        name = self.find(node)
+        return _numbers(self.table, name) if self._is_own(name) else column_numbers(self.table, name)
+
+    def named(self, node: ast.Name) -> Floats:
+        """A named column as floats; for --where nan and inf are what they say, and other text raises BadInput."""
+        values, faults = self.column(node)
+        if not self.selects:
+            self.faults.update(faults)
+            return values
+        values = values.copy()
+        for row, cell in sorted(faults.items()):
+            try:
+                values[row] = float(cell)
+            except ValueError:
+                raise BadInput(
+                    f"{self.option}: {cell!r} is not a number",
+                    file=self.table.name,
+                    line=int(self.table.lines[row]),
+                    column=self.names.get(node.id, node.id),
+                    fix="put text in quotes, or mend the cell",
+                ) from None
+        return values
+
+    def text(self, node: ast.expr) -> Any:
+        """A column as text (n,), or a text in quotes."""
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            return node.value
         if isinstance(node, ast.Name):
-            raise UsageError(f"--map {name}={expression}: no column {node.id!r}; {nearest(node.id, own)}")
-        raise UsageError(f"--map {name}={expression}: only columns, numbers and + - * / ** are understood")
+            name = self.find(node)
+            return _text_of(self.table.frame[name]) if self._is_own(name) else self.table.text(name)
+        raise self.fault("text is compared with a column or with other text")
 
+    def _is_own(self, name: str) -> bool:
+        return not self.selects and name in self.table.frame.columns
+
+    def number(self, node: ast.expr) -> Any:
+        """The value (n,) or () of arithmetic."""
+        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+            return _OPERATORS[type(node.op)](self.number(node.left), self.number(node.right))
+        if isinstance(node, ast.UnaryOp) and type(node.op) in _OPERATORS:
+            return _OPERATORS[type(node.op)](self.number(node.operand))
+        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+            return np.float64(node.value)
+        if isinstance(node, ast.Name):
+            return self.named(node)
+        raise self.fault()
+
+    def mask(self, node: ast.expr) -> Any:
+        """Whether a condition holds (n,)."""
+        if isinstance(node, ast.BoolOp):
+            join = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
+            return join.reduce([self.mask(part) for part in node.values])
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            return ~self.mask(node.operand)
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            pairs = zip(node.ops, sides, sides[1:], strict=False)
+            return np.logical_and.reduce([self.compare(op, left, right) for op, left, right in pairs])
+        if isinstance(node, ast.Name):
+            return self.truth(node)
+        raise self.fault()
+
+    def compare(self, op: ast.cmpop, left: ast.expr, right: ast.expr) -> Any:
+        """Whether one comparison holds (n,): of text where a side is in quotes, else of numbers."""
+        if isinstance(op, (ast.In, ast.NotIn)):
+            found = self.member(left, right)
+            return ~found if isinstance(op, ast.NotIn) else found
+        if type(op) not in _COMPARISONS:
+            raise self.fault()
+        for side, other in ((left, right), (right, left)):
+            if isinstance(side, ast.Constant) and isinstance(side.value, bool) and isinstance(other, ast.Name):
+                return _COMPARISONS[type(op)](self.truth(other), side.value)
+        if any(isinstance(side, ast.Constant) and isinstance(side.value, str) for side in (left, right)):
+            return _COMPARISONS[type(op)](self.text(left), self.text(right))
+        if (
+            isinstance(left, ast.Name)
+            and isinstance(right, ast.Name)
+            and (self.column(left)[1] or self.column(right)[1])
+        ):
+            return _COMPARISONS[type(op)](self.text(left), self.text(right))
+        return _COMPARISONS[type(op)](self.number(left), self.number(right))
+
+    def member(self, left: ast.expr, right: ast.expr) -> Any:
+        """Whether a column's value is one of a list (n,), or its text holds another text (n,)."""
+        if isinstance(right, (ast.List, ast.Tuple, ast.Set)) and right.elts:
+            return np.logical_or.reduce([self.compare(ast.Eq(), left, item) for item in right.elts])
+        if isinstance(left, ast.Constant) and isinstance(left.value, str) and isinstance(right, ast.Name):
+            part = left.value
+            return np.array([part in cell for cell in self.text(right)], dtype=bool)
+        raise self.fault()
+
+    def truth(self, node: ast.Name) -> Any:
+        """A column of true and false, or of 1 and 0, as a condition (n,)."""
+        cells = [cell.strip().lower() for cell in self.text(node)]
+        true, false = np.isin(cells, list(_TRUE)), np.isin(cells, list(_FALSE))
+        if not (true | false).all():
+            name = self.names.get(node.id, node.id)
+            raise self.fault(f"{name} is not true or false in every row; compare it with something")
+        return true
+
+
+def _arithmetic(table: Table, name: str, expression: str) -> tuple[Floats, dict[int, str]]:
+    """The value (n,) of arithmetic over columns (+ - * / **, numbers, names), and what is wrong with it by row."""
+    shown = f"--map {name}={expression}"
+    about = f"no such column; {nearest(expression, table.frame.columns)}"
+    understood = (
+        about if not re.search(r"[-+*/()`]", expression) else "only columns, numbers and + - * / ** are understood"
+    )
+    work = _Expression(table, shown, understood, selects=False)
+    tree = work.parse(expression)
     try:
-        tree = ast.parse(expression.strip(), mode="eval")
-    except SyntaxError:
-        raise UsageError(f"--map {name}={expression}: no such column; {nearest(expression, own)}") from None
-    with np.errstate(all="ignore"):
-        return np.broadcast_to(np.asarray(value(tree.body), dtype=float), (len(table.frame),)).copy()
+        with np.errstate(all="ignore"):
+            found = np.asarray(work.number(tree), dtype=float)
+    except (RecursionError, OverflowError):
+        raise work.fault("too long, or a number too large") from None
+    values = np.broadcast_to(found, (len(table.frame),)).copy()
+    used = [work.column(node)[0] for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    absent = np.isnan(np.array(used)).any(axis=0) if used else np.zeros(len(values), dtype=bool)
+    faults = {int(row): f"{values[row]:g}" for row in np.flatnonzero(~np.isfinite(values) & ~absent)}
+    values[list(faults)] = np.nan
+    return values, faults | work.faults
+
+
+def _select(table: Table, where: str) -> Table:
+    """The rows for which the condition holds; it may name a column by its own or its canonical name."""
+    understood = "not a condition, as in \"tokens > 1e9 and schedule == 'cosine'\""
+    work = _Expression(table, f"--where {where!r}", understood, selects=True)
+    tree = work.parse(where)
+    try:
+        with np.errstate(all="ignore"):
+            keep = np.asarray(work.mask(tree), dtype=bool)
+    except (RecursionError, OverflowError):
+        raise work.fault("too long, or a number too large") from None
+    if keep.shape != (len(table.frame),):
+        raise work.fault("it names no column")
+    if not keep.any():
+        raise BadInput(f"--where {where!r} leaves no row of {len(keep)}", file=table.name, fix="widen the condition")
+    return _take(table, keep)
+
+
+def _take(table: Table, keep: NDArray[np.bool_]) -> Table:
+    place = np.cumsum(keep) - 1
+    return replace(
+        table,
+        frame=table.frame[keep].reset_index(drop=True),
+        lines=table.lines[keep],
+        made={name: values[keep] for name, values in table.made.items()},
+        made_faults={
+            name: {int(place[row]): cell for row, cell in faults.items() if keep[row]}
+            for name, faults in table.made_faults.items()
+        },
+        skipped=(*table.skipped, *(Skipped(int(line), "--where") for line in table.lines[~keep])),
+    )
+
+
+# ------------------------------------------------------------------------------------------------- cells as numbers
+
+
+def _text_of(cells: pd.Series[Any]) -> NDArray[Any]:
+    """A column's cells as text (n,), an empty one as ""."""
+    return _written(cells.astype(object).where(cells.notna(), ""))
+
+
+def _written(cells: pd.Series[Any]) -> NDArray[Any]:
+    """Each cell as Python writes it (n,): pandas' own conversion fails on bytes."""
+    return np.array([cell if isinstance(cell, str) else str(cell) for cell in cells], dtype=object)
 
 
 def _numbers(table: Table, column: str) -> tuple[Floats, dict[int, str]]:
@@ -336,66 +663,48 @@ def _numbers(table: Table, column: str) -> tuple[Floats, dict[int, str]]:
     import pandas as pd
 
     cells = table.frame[column]
-    values = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=float, na_value=np.nan).copy()
-    faults: dict[int, str] = {}
-    for row in np.flatnonzero(~np.isfinite(values)):
-        cell = cells.iloc[row]
-        if cell is None or cell is pd.NA or (isinstance(cell, float) and np.isnan(cell)) or not str(cell).strip():
-            continue
+    values = _floats(cells)
+    odd = np.flatnonzero(~np.isfinite(values))
+    odd = odd[~cells.iloc[odd].isna().to_numpy(dtype=bool)]
+    if not odd.size:
+        return values, {}
+    # Each distinct text is read once: a column of a million empty cells, or of 7B and 13B, costs no loop over rows.
+    place, distinct = pd.factorize(_written(cells.iloc[odd]))
+    read = np.full(len(distinct), np.nan)
+    fault = np.zeros(len(distinct), dtype=bool)
+    for index, cell in enumerate(distinct):
         try:
-            values[row] = parse_number(str(cell))
-            if not np.isfinite(values[row]):
-                raise ValueError
+            read[index] = parse_number(cell) if cell.strip() else np.nan
         except ValueError:
-            values[row] = np.nan
-            faults[int(row)] = str(cell)
-    return values, faults
+            fault[index] = True
+    values[odd] = read[place]
+    return values, {int(odd[i]): distinct[place[i]] for i in np.flatnonzero(fault[place])}
 
 
-def _select(table: Table, where: str) -> Table:
-    """The rows for which the condition holds; it may name a column by its own or its canonical name."""
+def _floats(cells: pd.Series[Any]) -> Floats:
+    """The cells as floats (n,), NaN where they are empty or not plainly numbers."""
     import pandas as pd
 
-    frame = {}
-    for column in table.frame.columns:
-        values, faults = _numbers(table, column)
-        frame[column] = table.frame[column] if faults else values
-    for name, column in table.columns.items():
-        frame[name] = frame[column]
-    frame |= table.made
-    # 7B and 1.4T are understood here too, outside quotes.
-    condition = re.sub(
-        r"('[^']*'|\"[^\"]*\"|`[^`]*`)|(?<![\w.])(\d+(?:\.\d+)?[kKmMbBtT])(?!\w)",
-        lambda m: m[1] or repr(parse_number(m[2])),
-        where,
-    )
+    if isinstance(cells.dtype, pd.CategoricalDtype):
+        cells = cells.astype(object)
+    if cells.dtype.kind in "cmM":  # complex numbers, times and dates
+        return np.full(len(cells), np.nan)
     try:
-        keep = pd.DataFrame(frame).eval(condition, engine="python")
-        keep = np.asarray(keep)
-        if keep.dtype != bool or keep.shape != (len(table.frame),):
-            raise ValueError("it is not a condition on rows")
-    except Exception as fault:
-        name = re.search(r"name '([^']+)' is not defined", str(fault))
-        why = f"no column {name[1]!r}; {nearest(name[1], frame)}" if name else str(fault)
-        raise UsageError(f"--where {where!r} in {table.name}: {why}") from None
-    if not keep.any():
-        raise BadInput(f"--where {where!r} leaves no row of {len(keep)}", file=table.name, fix="widen the condition")
-    return replace(
-        table,
-        frame=table.frame[keep].reset_index(drop=True),
-        lines=table.lines[keep],
-        made={name: values[keep] for name, values in table.made.items()},
-        skipped=(*table.skipped, *(Skipped(int(line), "--where") for line in table.lines[~keep])),
-    )
+        found = pd.to_numeric(cells, errors="coerce")
+        return found.to_numpy(dtype=float, na_value=np.nan).copy()
+    except (OverflowError, TypeError, ValueError):
+        # Integers beyond 1e308, which only a Python object can hold.
+        found = pd.to_numeric(cells.astype(str), errors="coerce")
+        return found.to_numpy(dtype=float, na_value=np.nan).copy()
 
 
 # -------------------------------------------------------------------------------------------------- rows for a law
 
+
 def column_numbers(table: Table, name: str) -> tuple[Floats, dict[int, str]]:
     """A canonical column as floats (NaN where empty) and {row: what is wrong}; raises BadInput if it isn't there."""
     if name in table.made:
-        values = table.made[name]
-        return values, {int(row): f"{values[row]:g}" for row in np.flatnonzero(np.isinf(values))}
+        return table.made[name], dict(table.made_faults.get(name, {}))
     if name not in table.columns:
         raise _missing_column(table, name)
     return _numbers(table, table.columns[name])
@@ -450,29 +759,10 @@ def rows_for(
     notes = [table.notes[name] for name in (*wanted, "run_id") if name in table.notes]
     if derive_flops:
         notes.append("flops is not in the table: taken as 6 * params * tokens")
-    numbers: dict[str, Floats] = {}
-    out: dict[int, str] = {}
-    for name in wanted:
-        values, text = column_numbers(table, name)
-        positive = positive_target if name == target else True
-        bad = _faults(table, name, values, text, positive)
-        if bad and not drop_bad:
-            row = min(bad)
-            more = f" ({len(bad)} such rows)" if len(bad) > 1 else ""
-            raise BadInput(
-                bad[row] + more,
-                file=table.name,
-                line=int(table.lines[row]),
-                column=table.columns.get(name, name),
-                fix="mend it, select rows with --where, or leave such rows out, counted, with --drop-bad-rows",
-            )
-        for row in bad:
-            out.setdefault(row, f"{name} impossible")
-        for row in np.flatnonzero(np.isnan(values)):
-            out.setdefault(int(row), f"{name} missing")
-        numbers[name] = values
+    numbers, out = _usable(table, wanted, () if positive_target else (target,), drop_bad)
     group, grouped = _groups(table)
-    _mark_duplicates(table, numbers, target, group, grouped, out)
+    if grouped:
+        _mark_duplicates(table, numbers, target, group, drop_bad, out)
     keep = np.ones(len(table.frame), dtype=bool)
     keep[list(out)] = False
     skipped = (*table.skipped, *(Skipped(int(table.lines[row]), why) for row, why in sorted(out.items())))
@@ -499,38 +789,74 @@ def rows_for(
     )
 
 
+def _usable(
+    table: Table, wanted: Iterable[str], any_sign: Container[str], drop_bad: bool
+) -> tuple[dict[str, Floats], dict[int, str]]:
+    """The wanted columns as floats, and {row: why} of the rows that can't be used; raises BadInput, see rows_for."""
+    numbers: dict[str, Floats] = {}
+    out: dict[int, str] = {}
+    for name in wanted:
+        values, text = column_numbers(table, name)
+        bad = _faults(table, name, values, text, name not in any_sign)
+        if bad and not drop_bad:
+            row = min(bad)
+            more = f" ({len(bad)} such rows)" if len(bad) > 1 else ""
+            raise BadInput(
+                bad[row] + more,
+                file=table.name,
+                line=int(table.lines[row]),
+                column=table.columns.get(name, name),
+                fix="mend it, select rows with --where, or leave such rows out, counted, with --drop-bad-rows",
+            )
+        for row in bad:
+            out.setdefault(row, f"{name} impossible")
+        for row in np.flatnonzero(np.isnan(values)).tolist():
+            out.setdefault(row, f"{name} missing")
+        numbers[name] = values
+    return numbers, out
+
+
 def _groups(table: Table) -> tuple[NDArray[Any], bool]:
     """The run of each row: `run_id` where the table has it, else each row for itself."""
-    if table.has("run_id") and "run_id" in table.columns:
-        ids = table.text("run_id")
-        # A row without an id is a run of its own, not one of a run called "".
-        return np.array([i if str(i).strip() else f"row {n}" for n, i in enumerate(ids)], dtype=object), True
-    return np.arange(len(table.frame)), False
+    import pandas as pd
+
+    if not table.has("run_id"):
+        return np.arange(len(table.frame)), False
+    ids = table.text("run_id")
+    # A row without an id is a run of its own, not one of a run called "".
+    nameless = np.flatnonzero(pd.Series(ids).str.strip().to_numpy(dtype=object) == "")
+    ids[nameless] = [f"row {row}" for row in nameless]
+    return ids, True
 
 
 def _mark_duplicates(
-    table: Table, numbers: Mapping[str, Floats], target: str, group: NDArray[Any], grouped: bool, out: dict[int, str]
+    table: Table, numbers: Mapping[str, Floats], target: str, group: NDArray[Any], drop_bad: bool, out: dict[int, str]
 ) -> None:
-    """Marks rows that repeat a run's measurement; raises BadInput where the repeat has another value."""
+    """Marks rows that repeat a run's measurement; a repeat with another value raises BadInput, or marks all of them."""
     import pandas as pd
 
-    if not grouped:
-        return
     keys = pd.DataFrame({name: values for name, values in numbers.items() if name != target} | {"run": group})
     keys = keys.drop(index=list(out))
-    first = keys.groupby(list(keys.columns), sort=False, dropna=False).ngroup()
-    for row in keys.index[keys.duplicated()]:
-        earlier = int(first.index[first == first[row]][0])
-        if numbers[target][earlier] != numbers[target][row]:
-            raise BadInput(
-                f"run_id {group[row]!r} stands at line {table.lines[earlier]} too, with another {target} "
-                f"({numbers[target][earlier]:g} there, {numbers[target][row]:g} here)",
-                file=table.name,
-                line=int(table.lines[row]),
-                column="run_id",
-                fix="give each run an id of its own, or keep one of the two with --where",
-            )
-        out[int(row)] = "duplicate row"
+    if not keys.duplicated().any():
+        return
+    at = keys.groupby(list(keys.columns), sort=False, dropna=False).ngroup()
+    rows, codes = at.index.to_numpy(), at.to_numpy()
+    y = numbers[target][rows]
+    first = np.unique(codes, return_index=True)[1][codes]
+    apart = y != y[first]
+    if apart.any() and not drop_bad:
+        row = int(np.argmax(apart))
+        raise BadInput(
+            f"run_id {group[rows[row]]!r} stands at line {table.lines[rows[first[row]]]} too, with another {target} "
+            f"({y[first[row]]:g} there, {y[row]:g} here)",
+            file=table.name,
+            line=int(table.lines[rows[row]]),
+            column=table.columns.get("run_id", "run_id"),
+            fix="give each run an id of its own, or keep one of the two with --where",
+        )
+    torn = np.isin(codes, codes[apart])
+    out |= dict.fromkeys(rows[torn].tolist(), f"{target} differs between rows of one run")
+    out |= dict.fromkeys(rows[~torn & (first != np.arange(len(rows)))].tolist(), "duplicate row")
 
 
 def _flops(table: Table, numbers: Mapping[str, Floats], keep: NDArray[np.bool_]) -> Floats | None:
