@@ -1,3 +1,75 @@
-"""scaling-lab: fits scaling laws to finished training runs and predicts what larger models will reach."""
+"""scaling-lab: fits scaling laws to finished training runs and predicts what larger models will reach.
+
+    from scaling_lab import fit, predict
+    found = fit("chinchilla", frame)
+    predict(found, {"params": 7e9, "tokens": 2e12})
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .decide.allocate import Allocation, allocate
+    from .decide.isoflop import envelope, isoflop
+    from .engine.backtest import Backtest, backtest
+    from .engine.fit import fit
+    from .engine.predict import Predictions, predict
+    from .engine.result import Fit
+    from .errors import BadInput, LabError
+    from .laws import LAWS, Law
+    from .show.report import write_report
+    from .tables import read_table
+
+# Names load their module when they are first used, so that `import scaling_lab` and `--help` cost nothing.
+_HOME = {
+    "LAWS": "laws",
+    "Law": "laws",
+    "fit": "engine.fit",
+    "Fit": "engine.result",
+    "predict": "engine.predict",
+    "Predictions": "engine.predict",
+    "backtest": "engine.backtest",
+    "Backtest": "engine.backtest",
+    "allocate": "decide.allocate",
+    "Allocation": "decide.allocate",
+    "isoflop": "decide.isoflop",
+    "envelope": "decide.isoflop",
+    "read_table": "tables",
+    "write_report": "show.report",
+    "LabError": "errors",
+    "BadInput": "errors",
+}
+
+__all__ = [
+    "LAWS",
+    "Allocation",
+    "Backtest",
+    "BadInput",
+    "Fit",
+    "LabError",
+    "Law",
+    "Predictions",
+    "__version__",
+    "allocate",
+    "backtest",
+    "envelope",
+    "fit",
+    "isoflop",
+    "predict",
+    "read_table",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'scaling_lab' has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

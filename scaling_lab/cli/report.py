@@ -1,0 +1,68 @@
+"""demo and report: the whole job on the data that ships, and one page for any fits."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .common import JsonOption, LevelOption, number_option, points, progress_bar, show, show_json, warn
+
+
+def demo(
+    out: Annotated[str, typer.Option("--out", metavar="DIR", help="Where the fit and the report go.")] = "out/demo",
+    json: JsonOption = False,
+) -> None:
+    """Do the whole job on the data that ships: fit, backtest, predict, report."""
+    from ..demo import demo as run
+
+    with progress_bar() as progress:
+        found = run(out, progress)
+    warn(found.fit.warnings)
+    if json:
+        show_json({"schema": "scaling-lab/demo/1", "summary": found.summary(), "report": found.report})
+    else:
+        show("\n".join([*found.summary(), f"report: {found.report}"]))
+
+
+def report(
+    fits: Annotated[list[str], typer.Argument(metavar="FIT.json...", help="One fit, or several to compare.")],
+    out: Annotated[str, typer.Option("--out", metavar="REPORT.html", help="The page to write.")] = "report.html",
+    at: Annotated[
+        list[str] | None, typer.Option("--at", metavar="params=7B,tokens=1.4T", help="Points the page answers for.")
+    ] = None,
+    flops: Annotated[float | None, number_option("--flops", help="A budget to allocate on the page.")] = None,
+    backtest_table: Annotated[
+        str | None, typer.Option("--backtest", metavar="TABLE", help="Also backtest these laws on a table.")
+    ] = None,
+    test_above: Annotated[float | None, number_option("--test-above", help="The backtest's split, in FLOP.")] = None,
+    where: Annotated[str | None, typer.Option("--where", help="Rows of the backtest's table.")] = None,
+    question: Annotated[str | None, typer.Option("--question", help="The question the page answers.")] = None,
+    level: LevelOption = 0.9,
+    json: JsonOption = False,
+) -> None:
+    """Write one self-contained HTML page: answer first, then figures, backtest, parameters and how to reproduce."""
+    from ..decide.allocate import allocate
+    from ..engine.backtest import backtest
+    from ..engine.predict import predict
+    from ..engine.result import Fit
+    from ..files import check_writable
+    from ..show.report import write_report
+
+    check_writable(out)
+    loaded = [Fit.load(path) for path in fits]
+    tests = []
+    if backtest_table:
+        laws = [fit.law for fit in loaded]
+        tests = [backtest(backtest_table, laws, test_above=test_above, where=where, level=level)]
+    predictions = predict(loaded[0], points(at), level) if at else None
+    split = allocate(loaded[0], flops, level=level) if flops else None
+    path = write_report(
+        out, loaded, backtests=tests, question=question, predictions=predictions, allocation=split
+    )
+    if predictions:
+        warn(predictions.warnings)
+    if json:
+        show_json({"schema": "scaling-lab/report/1", "report": path})
+    else:
+        show(f"report: {path}")

@@ -1,0 +1,99 @@
+"""The main job on the data that ships: fit the small runs, predict the large one, and hold the two side by side."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from .decide.allocate import Allocation, allocate
+from .engine.backtest import Backtest, backtest
+from .engine.fit import Progress, fit
+from .engine.predict import Predictions, predict
+from .engine.result import Fit
+from .errors import BadInput
+from .files import to_json, write_text
+from .quantities import format_quantity
+from .show.report import write_report
+from .tables import read_table
+
+LAWS = ("chinchilla", "chinchilla-tied", "kaplan-nd", "hestness-flops")
+TABLE = "proxy_stdlib/runs.csv"
+LEVEL = 0.9
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo found and where it wrote it; `held_out` is the row of the large run."""
+
+    fit: Fit
+    backtest: Backtest
+    predictions: Predictions
+    allocation: Allocation
+    held_out: pd.Series
+    report: Path
+
+    def summary(self) -> list[str]:
+        """Five lines: the data, the law, its backtest, the prediction beside the measurement, the next budget."""
+        runs, law, best = self.fit.rows["used"], self.fit.values, self.backtest.laws[0]
+        mine = next(s for s in self.backtest.laws if s.law == self.fit.law)
+        p, loss = self.predictions, float(self.held_out["loss"])
+        inside = "inside" if p.low[0] <= loss <= p.high[0] else "OUTSIDE"
+        factor = p.outside[0].get("flops", 1.0)
+        n, d = self.fit.inputs["params"], self.fit.inputs["tokens"]
+        a = self.allocation
+        return [
+            f"data: {runs} runs, {format_quantity(n['min'])} to {format_quantity(n['max'])} parameters, "
+            f"{format_quantity(d['min'])} to {format_quantity(d['max'])} tokens",
+            f"law: {self.fit.law}, E {law['E']:.3f}, alpha {law['alpha']:.3f}, beta {law['beta']:.3f}, "
+            f"mean error in sample {self.fit.metrics.mape:.2%}",
+            f"backtest: on the {mine.test} largest of these runs {mine.law} is {mine.metrics.mape:.2%} off and its "
+            f"{LEVEL:.0%} intervals hold {mine.coverage:.0%} (best law: {best.law}, {best.metrics.mape:.2%})",
+            f"prediction: {p.value[0]:.3f} [{p.low[0]:.3f}, {p.high[0]:.3f}] nats/token for the held-out run with "
+            f"{factor:.3g} times the compute; measured {loss:.3f}, {inside} the interval, {p.value[0] / loss - 1:+.2%} off",
+            f"next: {a.flops.value:.3g} FLOP go best into {format_quantity(a.params.value)} parameters "
+            f"[{format_quantity(a.params.ci[0])}, {format_quantity(a.params.ci[1])}] and "
+            f"{format_quantity(a.tokens.value)} tokens",
+        ]
+
+
+def shipped_table() -> Path:
+    """The path of the runs that ship: inside the installed package, or in the checkout."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / "_data", here.parent / "data"):
+        if (folder / TABLE).is_file():
+            return folder / TABLE
+    raise BadInput("the data that ships is missing from this installation", file=TABLE, fix="install scaling-lab again")
+
+
+def demo(out: str | os.PathLike[str] = "out/demo", progress: Progress | None = None) -> Demo:
+    """Fits, backtests, predicts and reports the runs that ship, and writes fit.json, backtest.json and report.html."""
+    out = Path(out)
+    path = shipped_table()
+    fitted = fit("chinchilla", path, where="role == 'fit'", progress=progress)
+    tested = backtest(path, LAWS, where="role == 'fit'", test_fraction=0.25, level=LEVEL, progress=progress)
+    frame = read_table(path).frame
+    held_out = frame[frame["role"] == "held-out"].iloc[0]
+    large = {"params": float(held_out["params"]), "tokens": float(held_out["tokens"])}
+    found = predict(fitted, large, LEVEL)
+    split = allocate(fitted, 6.0 * large["params"] * large["tokens"])
+    fitted.save(out / "fit.json")
+    write_text(out / "backtest.json", to_json(tested.to_dict()) + "\n")
+    write_text(out / "predict.json", to_json(found.to_dict()) + "\n")
+    factor = found.outside[0].get("flops", 1.0)
+    report = write_report(
+        out / "report.html",
+        [fitted],
+        backtests=[tested],
+        predictions=found,
+        measured={"run_id": held_out["run_id"], "loss": float(held_out["loss"]), **large},
+        allocation=split,
+        question=(
+            f"What will a model of {format_quantity(large['params'])} parameters reach on "
+            f"{format_quantity(large['tokens'])} tokens, {factor:.3g} times the compute of any run it was fitted to?"
+        ),
+        title="scaling-lab demo",
+    )
+    return Demo(fitted, tested, found, split, held_out, report)

@@ -1,0 +1,127 @@
+"""Allocation against closed forms and published goldens."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scaling_lab.decide.allocate import allocate, best_split
+from scaling_lab.decide.allocate import _least_flops as least_flops
+from scaling_lab.engine.fit import fit
+from scaling_lab.errors import LabError, UsageError
+from scaling_lab.laws import LAWS
+from tests.conftest import TRUTH, chinchilla_table
+
+CHINCHILLA = LAWS["chinchilla"]
+
+
+def named(published: str) -> dict[str, np.ndarray]:
+    return {k: np.array([[v]]) for k, v in CHINCHILLA.published[published].values.items()}
+
+
+@pytest.mark.parametrize(
+    ("published", "params", "ratio", "loss"),
+    [
+        ("hoffmann2022-unrounded", 4.0361e10, 58.93, 1.918412),
+        ("hoffmann2022", 3.2190e10, 92.65, None),
+        ("epoch-notebook", 7.2353e10, 18.34, 1.973973),
+    ],
+)
+def test_goldens_at_gopher_compute(published: str, params: float, ratio: float, loss: float | None) -> None:
+    n, d, found = best_split(CHINCHILLA, named(published), np.array([5.76e23]))
+    assert n[0] == pytest.approx(params, rel=1e-4)
+    assert d[0] / n[0] == pytest.approx(ratio, abs=0.01)
+    if loss:
+        assert found[0] == pytest.approx(loss, abs=1e-6)
+
+
+def test_the_closed_form_of_the_chinchilla_optimum() -> None:
+    p = TRUTH
+    flops = np.array([1e21])
+    n, d, _ = best_split(CHINCHILLA, {k: np.array([[v]]) for k, v in p.items()}, flops)
+    g = (p["alpha"] * p["A"] / (p["beta"] * p["B"])) ** (1 / (p["alpha"] + p["beta"]))
+    a = p["beta"] / (p["alpha"] + p["beta"])
+    assert n[0] == pytest.approx(g * (1e21 / 6) ** a, rel=1e-6)
+    assert d[0] == pytest.approx((1e21 / 6) ** (1 - a) / g, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("n0", "d0", "inference", "n", "d", "saving"),
+    [
+        (7e9, 2.9549e11, 1e11, 6.0547e9, 3.4397e11, 0.0075),
+        (7e9, 2.9549e11, 1e12, 3.7898e9, 6.3086e11, 0.1698),
+        (3e10, 1.6708e12, 1e13, 1.3934e10, 4.5764e12, 0.2659),
+        (7e10, 4.5813e12, 1e13, 4.2460e10, 8.2818e12, 0.1098),
+    ],
+)
+def test_inference_aware_goldens(n0: float, d0: float, inference: float, n: float, d: float, saving: float) -> None:
+    """Equal-quality form with the unrounded constants (surfaces.md section 15)."""
+    p = named("hoffmann2022-unrounded")
+    loss = CHINCHILLA.predict({"params": np.array([n0]), "tokens": np.array([d0])}, **p)[0, 0]
+    budget = least_flops(CHINCHILLA, p, loss, inference)
+    got_n, got_d, _ = best_split(CHINCHILLA, p, budget, inference)
+    assert got_n[0] == pytest.approx(n, rel=1e-3)
+    assert got_d[0] == pytest.approx(d, rel=1e-3)
+    assert 1 - budget[0] / (6 * n0 * d0 + 2 * n0 * inference) == pytest.approx(saving, abs=2e-4)
+
+
+def test_the_budget_is_spent_and_the_interval_encloses_the_truth() -> None:
+    found = allocate(fit("chinchilla", chinchilla_table(0.003), bootstrap=200), 1e23)
+    assert 6 * found.params.value * found.tokens.value == pytest.approx(1e23, rel=1e-9)
+    truth, _, _ = best_split(CHINCHILLA, {k: np.array([[v]]) for k, v in TRUTH.items()}, np.array([1e23]))
+    assert found.params.ci[0] < truth[0] < found.params.ci[1]
+    assert found.near_optimal_params[0] < found.params.value < found.near_optimal_params[1]
+    assert found.outside["flops"] == pytest.approx(1e23 / (6 * 3e9 * 3e11))
+
+
+def test_the_flat_optimum_of_the_replication(data_dir) -> None:
+    """240 points at 5.76e23 FLOP: 17.9 tokens per parameter, with the wide interval that belongs to it."""
+    path = data_dir / "epoch_chinchilla" / "points.csv"
+    fitted = fit("chinchilla", path, where="excluded_by_epoch == 0", bootstrap=400)
+    found = allocate(fitted, 5.76e23, level=0.8)
+    assert found.tokens_per_param.value == pytest.approx(17.9, abs=0.2)
+    assert found.params.value == pytest.approx(7.3190e10, rel=1e-3)
+    assert found.tokens_per_param.ci[0] < 13
+    assert found.tokens_per_param.ci[1] > 23
+    # A size twice too big costs .24 % of the loss at this budget.
+    n, d = 2 * found.params.value, found.tokens.value / 2
+    worse = fitted.at({"params": np.array([n]), "tokens": np.array([d])})[0]
+    assert worse / found.loss.value - 1 == pytest.approx(0.0024, abs=3e-4)
+
+
+def test_all_points_move_the_ratio_to_seven(data_dir) -> None:
+    fitted = fit("chinchilla", data_dir / "epoch_chinchilla" / "points.csv", bootstrap=0)
+    assert allocate(fitted, 5.76e23).tokens_per_param.value == pytest.approx(6.8, abs=0.1)
+
+
+def test_target_loss_is_reached_and_an_unreachable_one_is_refused() -> None:
+    fitted = fit("chinchilla", chinchilla_table(), bootstrap=0)
+    found = allocate(fitted, target_loss=2.2)
+    assert found.loss.value == pytest.approx(2.2, abs=1e-8)
+    with pytest.raises(LabError, match="no amount of compute"):
+        allocate(fitted, target_loss=1.7)
+
+
+def test_unique_tokens_cap_data_with_a_warning() -> None:
+    found = allocate(fit("chinchilla", chinchilla_table(), bootstrap=0), 1e23, unique_tokens=1e11)
+    assert found.tokens.value == 1e11
+    assert found.params.value == pytest.approx(1e23 / 6e11)
+    assert [w.code for w in found.warnings] == ["SL403"]
+
+
+@pytest.mark.parametrize("law", ["chinchilla-tied", "kaplan-nd"])
+def test_other_laws_of_params_and_tokens_allocate_too(law: str) -> None:
+    found = allocate(fit(law, chinchilla_table(), bootstrap=0), 1e22)
+    assert found.params.value > 1e6
+    assert found.tokens.value > 1e6
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    two = fit("chinchilla", chinchilla_table(), bootstrap=0)
+    one = fit("hestness", chinchilla_table(), bootstrap=0)
+    with pytest.raises(UsageError, match="one of the two"):
+        allocate(two)
+    with pytest.raises(UsageError, match="not a number above zero"):
+        allocate(two, -1.0)
+    with pytest.raises(UsageError, match="needs one of params and tokens"):
+        allocate(one, 1e22)
