@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -27,8 +27,10 @@ from ..errors import UsageError
 from ..files import write_bytes
 from ..quantities import format_quantity
 from . import curves, words
+from .answer import Allocation, value_of
 
 if TYPE_CHECKING:
+    from ..decide.isoflop import IsoFlop, Profile
     from ..engine.backtest import Backtest, Scored
 
 Floats = NDArray[np.float64]
@@ -73,40 +75,6 @@ class Drawing:
     description: str
 
 
-class Profile(Protocol):
-    """Runs of one compute budget, and the minimum that was read from them; `status` is "used" or why it is not."""
-
-    flops: float
-    params: Floats
-    loss: Floats
-    minimum_params: float | None
-    minimum_loss: float | None
-    status: str
-
-
-class Profiles(Protocol):
-    """The profiles of an IsoFLOP design and the method that read their minima."""
-
-    profiles: Sequence[Profile]
-    method: str
-
-
-class Between(Protocol):
-    """A value with its interval."""
-
-    value: float
-    ci: Sequence[float] | None
-
-
-class Allocation(Protocol):
-    """The compute-optimal size, data and loss at a compute budget; may carry `tokens_per_param` too."""
-
-    flops: float
-    params: Between
-    tokens: Between
-    loss: Between
-
-
 # ------------------------------------------------------------------------------------------------ what others call
 
 
@@ -127,7 +95,7 @@ def backtest(found: Backtest) -> str:
     return svg(draw_backtest(found))
 
 
-def profiles(found: Profiles) -> str:
+def profiles(found: IsoFlop) -> str:
     """SVG: loss against size at each compute budget, with the minima that were used (filled) and not used (hollow)."""
     return svg(draw_profiles(found))
 
@@ -442,7 +410,8 @@ def draw_residuals(fit: Fit) -> Drawing:
     beyond = int(np.sum(np.abs(error) > edge))
     text = (
         f"Errors of {len(error)} rows against {', '.join(x)}: the middle 90 % lie within "
-        f"{np.quantile(error, 0.05):.2g} and {np.quantile(error, 0.95):.2g} {unit}; {beyond} lie beyond the axis and are drawn at its edge."
+        f"{np.quantile(error, 0.05):.2g} and {np.quantile(error, 0.95):.2g} {unit}; "
+        f"{beyond} lie beyond the axis and are drawn at its edge."
     )
     return Drawing(figure, f"Errors of {fit.law} on the rows it was fitted to", text)
 
@@ -566,7 +535,7 @@ def _error_panel(axes: Axes, scored: Scored, name: str, edge: float) -> None:
 # -------------------------------------------------------------------------------------------- profiles, allocations
 
 
-def draw_profiles(found: Profiles) -> Drawing:
+def draw_profiles(found: IsoFlop) -> Drawing:
     """Loss against size for each compute budget with the minima read from them."""
     flops = np.array([p.flops for p in found.profiles], dtype=float)
     ends = _margins(flops, share=0.0) if len(np.unique(flops)) > 1 else (flops[0] / 2, flops[0] * 2)
@@ -610,8 +579,8 @@ def _minima(axes: Axes, found: Sequence[Profile], back: str, front: str, label: 
 
 def draw_allocations(found: Sequence[Allocation]) -> Drawing:
     """The compute-optimal params and tokens against compute, with their intervals."""
-    ordered = sorted(found, key=lambda a: a.flops)
-    flops = np.array([a.flops for a in ordered], dtype=float)
+    ordered = sorted(found, key=lambda a: value_of(a.flops))
+    flops = np.array([value_of(a.flops) for a in ordered])
     with _style():
         figure = _empty(WIDTH, 3.4)
         for axes, name, color in zip(figure.subplots(1, 2), ("params", "tokens"), (BLUE, GREEN), strict=True):

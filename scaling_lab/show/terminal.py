@@ -108,7 +108,7 @@ def inputs(found: Fit) -> list[str]:
         column = about.get("column") or name
         source = "" if column == name else f" from column {column!r}" if "*" not in str(column) else f" as {column}"
         counts = f", counting {about['counts']}" if about.get("counts") else ""
-        reach = f": {words.amount(name, about['min'])} to {words.amount(name, about['max'])}" if "min" in about else ""
+        reach = f": {words.reach(name, about['min'], about['max'])}" if "min" in about else ""
         lines.append(f"{name}{source}{counts}{reach}")
     return lines
 
@@ -164,8 +164,9 @@ def _beyond(factors: Mapping[str, float]) -> str:
 def backtest(found: Backtest) -> str:
     """The laws side by side on the held-out rows, best first, with the split and what was left out."""
     split = found.split
+    edge = words.exponent(split["test_above"], 4)
     head = [
-        f"fitted below {split['by']} = {split['test_above']:.4g}, scored above; {words.rows(found.rows)}",
+        f"fitted below {split['by']} = {edge}, scored above; {words.rows(found.rows)}",
         *(f"left out: {n:,} {why}" for why, n in split.get("left_out", {}).items()),
     ]
     level = words.percent(found.laws[0].level)
@@ -199,11 +200,15 @@ def allocation(found: Allocation) -> str:
         )
     ]
     if found.target_loss is not None:
-        body.insert(0, ("compute (FLOP)", f"{found.flops.value:.3g}", _ends(found.flops)))
+        body.insert(0, ("compute (FLOP)", words.exponent(found.flops.value), _ends(found.flops)))
     low, high = found.loss.ci
     body.append(("loss", words.fixed(found.loss.value, low, high), words.span(low, high)))
     served = f" with {format_quantity(found.inference_tokens)} tokens served" if found.inference_tokens else ""
-    aim = f"{found.flops.value:.4g} FLOP" if found.target_loss is None else f"a loss of {found.target_loss:g}"
+    aim = (
+        f"{words.exponent(found.flops.value, 4)} FLOP"
+        if found.target_loss is None
+        else f"a loss of {found.target_loss:g}"
+    )
     small, large = found.near_optimal_params
     sizes = f"{format_quantity(small)} to {format_quantity(large)}"
     near = f"sizes from {sizes} parameters lose less than {words.percent(NEAR)}"
@@ -222,7 +227,7 @@ def isoflop(found: IsoFlop) -> str:
     body = []
     for p in found.profiles:
         best = (_count(p.minimum_params), _count(p.minimum_tokens), words.number(p.minimum_loss, 5))
-        body.append((f"{p.flops:.3g}", len(p.params), *best, p.status))
+        body.append((words.exponent(p.flops), len(p.params), *best, p.status))
     minima = table(("budget (FLOP)", "runs", "best params", "best tokens", "loss", "minimum"), body, "rrrrrp")
     methods = [(f"params by {found.method}", found.params), (f"tokens by {found.method}", found.tokens)]
     failed = []

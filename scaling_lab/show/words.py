@@ -73,12 +73,23 @@ def scientific(value: float, digits: int = 3) -> str:
 def amount(name: str, value: float) -> str:
     """An input as people say it: 7B parameters, 1.4T tokens, 5.88e22 FLOP."""
     if name == "flops":
-        return f"{value:.3g} FLOP"
+        return f"{exponent(value)} FLOP"
     quantity = QUANTITIES.get(name)
     text = format_quantity(value)
     if name in _SHORT:
         return f"{text} {_SHORT[name]}"
     return f"{name} = {text}{f' {quantity.unit}' if quantity and quantity.unit not in ('', 'count') else ''}"
+
+
+def exponent(value: float, digits: int = 3) -> str:
+    """A number as people type it: 5.88e23, without the plus that Python writes."""
+    return f"{value:.{digits}g}".replace("e+", "e")
+
+
+def reach(name: str, low: float, high: float) -> str:
+    """A range of an input: 57.3M to 16.2B, 1.4e18 to 1.3e22 FLOP."""
+    first = exponent(low) if name == "flops" else format_quantity(low)
+    return f"{first} to {amount(name, high) if name not in ('params', 'tokens') else format_quantity(high)}"
 
 
 def amounts(x: Mapping[str, float]) -> str:
@@ -165,8 +176,8 @@ def held_out(scored: Scored, by: str) -> str:
     inside = round(scored.coverage * scored.test)
     small = f"the {plural(scored.train, 'row')} with the smallest {_SHORT.get(by, clean(by))}"
     return (
-        f"Fitted to {small}, {scored.law} missed the other {scored.test:,} by {percent(scored.metrics.mape)} on average; {inside:,} of them "
-        f"({percent(scored.coverage)}) lay inside their {percent(scored.level)} intervals."
+        f"Fitted to {small}, {scored.law} missed the other {scored.test:,} by {percent(scored.metrics.mape)} on "
+        f"average; {inside:,} of them ({percent(scored.coverage)}) lay inside their {percent(scored.level)} intervals."
     )
 
 
@@ -174,8 +185,9 @@ def prediction(found: Predictions, i: int) -> str:
     """One prediction as a sentence: where, what, the interval, and how far outside the data."""
     low, high = float(found.low[i]), float(found.high[i])
     unit = unit_of(found.target)
+    name = "a loss of" if found.target == "loss" else f"{clean(found.target)} ="
     return (
-        f"{clean(found.target)} {fixed(float(found.value[i]), low, high)}{f' {unit}' if unit else ''} "
+        f"{name} {fixed(float(found.value[i]), low, high)}{f' {unit}' if unit else ''} "
         f"({percent(found.level)} interval {span(low, high)})"
     )
 
