@@ -18,7 +18,8 @@ FLOORS = [
     ["decide"],
     ["show"],
     ["demo"],
-    ["cli", "__main__"],
+    ["cli"],
+    ["__main__"],
 ]
 HEIGHT = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms} | {"proxy": 3}
 

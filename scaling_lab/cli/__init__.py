@@ -12,6 +12,8 @@ from .. import __version__
 from ..errors import LabError
 from . import decide, fit, laws, proxy, report
 
+INTERRUPTED = "interrupted; no result was written"
+
 app = typer.Typer(
     name="scaling-lab",
     help="Fit scaling laws to finished training runs and predict what larger models will reach.",
@@ -62,7 +64,7 @@ def main() -> None:
             raise
         _fail(str(fault), fault.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted; no result was written", 130)
+        _fail(INTERRUPTED, 130)
     except BrokenPipeError:
         # The reader (head, less) has left: point stdout at nothing, so that the interpreter's own flush stays quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -75,6 +77,8 @@ def main() -> None:
             sys.stderr.write(f"{fault.format_message()}\n")
             sys.exit(2)
         _fail(fault.format_message(), getattr(fault, "exit_code", 2))
+    if code == 130:  # typer turns Ctrl-C into this code without a word
+        _fail(INTERRUPTED, 130)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -271,6 +271,9 @@ def laws(found: Iterable[Law]) -> str:
     return table(("law", "inputs", "title"), [(law.name, ", ".join(law.inputs), law.title) for law in found], "llp")
 
 
+_BOUNDS = {"positive": "above 0", "negative": "below 0", "real": "none"}
+
+
 def law(found: Law) -> str:
     """One law in full: formula, source, inputs, parameters, published coefficients, notes."""
     also = f" (also {', '.join(found.aliases)})" if found.aliases else ""
@@ -278,9 +281,9 @@ def law(found: Law) -> str:
     known = [QUANTITIES[name] for name in found.inputs if name in QUANTITIES]
     what = prose(*(f"{q.name} ({q.unit}): {q.meaning}" for q in known))
     params = table(
-        ("parameter", "unit", "start range", "meaning"),
-        [(p.name, p.unit, f"{p.start[0]:g} to {p.start[1]:g}", p.meaning) for p in found.params],
-        "lllp",
+        ("parameter", "unit", "bounds", "start range", "meaning"),
+        [(p.name, p.unit, _BOUNDS[p.domain], f"{p.start[0]:g} to {p.start[1]:g}", p.meaning) for p in found.params],
+        "llllp",
     )
     blocks = [head, what, params]
     if found.published:

@@ -80,6 +80,9 @@ def test_warmup_as_share_and_as_steps(tmp_path: Path) -> None:
     assert read_sweep(write(tmp_path, ONE)).plans[0].warmup_steps == 6  # a tenth of 62
     assert read_sweep(write(tmp_path, ONE + "warmup_steps = 3")).plans[0].warmup_steps == 3
     assert read_sweep(write(tmp_path, ONE + "warmup = 0")).plans[0].warmup_steps == 0
+    in_train = "[train]\nwarmup_steps = 3\n" + ONE
+    assert read_sweep(write(tmp_path, in_train)).plans[0].warmup_steps == 3
+    assert read_sweep(write(tmp_path, in_train + "warmup = 0.5")).plans[0].warmup_steps == 31
 
 
 @pytest.mark.parametrize(
@@ -112,6 +115,11 @@ def test_warmup_as_share_and_as_steps(tmp_path: Path) -> None:
         (ONE + "tied = 1", r"tied = 1 is neither true nor false"),
         (ONE + ONE, r"\[\[run\]\] 2 repeats another run"),
         ("run = 3\n", r"run is not a list of tables"),
+        ("[grid]\ntokens = [1000]\n", r"\[grid\] needs a list of sizes"),
+        ("[grid]\ntokens = [1000]\nsizes = [3]\n", r"sizes is not a list of tables"),
+        ("[sweep]\nname = '../x'\n" + ONE, r"line 2: name = '../x' can't be the name of a folder"),
+        ("[sweep]\nout = 3\n" + ONE, r"out = 3 is not a text"),
+        ("[sweep]\ncorpus = ''\n" + ONE, r"corpus = '' is not a text"),
         ("train = 3\n" + ONE, r"train is not a table"),
         ("[grid]\nsizes = [{width = 8, depth = 1, heads = 2, lr = 0.1}]\n", r"\[grid\] needs a list of tokens"),
         ("[sweep]\ndevice = 'tpu'\n" + ONE, r"device = 'tpu' is not known"),

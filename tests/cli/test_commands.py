@@ -1,0 +1,182 @@
+"""The command line as a script sees it: JSON, exit codes, one clear line for every fault."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from scaling_lab.cli import main
+from tests.conftest import chinchilla_table
+
+
+class Done:
+    """What a command printed and how it ended."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> dict:
+        def refuse(constant: str) -> None:
+            raise AssertionError(f"{constant} in JSON")
+
+        return json.loads(self.out, parse_constant=refuse)
+
+
+@pytest.fixture
+def lab(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Runs a command in-process, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["scaling-lab", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        return Done(int(end.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "runs.csv"
+    chinchilla_table(0.003).to_csv(path, index=False)
+    return path
+
+
+def test_the_whole_line_from_a_table_to_a_report(lab, table: Path, tmp_path: Path) -> None:
+    fitted = lab("fit", "chinchilla", table, "--bootstrap", 60, "--out", "fit.json", "--json")
+    assert fitted.code == 0
+    on_disk = json.loads((tmp_path / "fit.json").read_text())
+    assert on_disk["params"] == fitted.json["params"]
+    for key in ("schema", "law", "target", "objective", "starts", "bootstrap", "draws", "metrics", "inputs", "rows", "seed"):
+        assert key in on_disk
+    assert on_disk["made_by"]["inputs"] and "runs.csv" in on_disk["made_by"]["command"]
+    asked = lab("predict", "fit.json", "--at", "params=7B,tokens=1.4T", "--at", "params=1e9,tokens=2e10", "--json").json
+    assert [p["inputs"]["params"] for p in asked["points"]] == [7e9, 1e9]
+    assert asked["points"][0]["outside"]["flops"] > 1
+    split = lab("allocate", "fit.json", "--flops", "1e23", "--json").json
+    assert split["schema"] == "scaling-lab/allocate/1"
+    assert 6 * split["params"]["value"] * split["tokens"]["value"] == pytest.approx(1e23)
+    scored = lab("backtest", table, "--law", "chinchilla", "--law", "kaplan-nd", "--test-above", "1e21", "--json").json
+    assert scored["laws"][0]["mape"] <= scored["laws"][1]["mape"]
+    page = lab("report", "fit.json", "--at", "params=7B,tokens=1.4T", "--flops", "1e23", "--out", "page.html")
+    assert page.code == 0
+    assert "report: page.html" in page.out
+    assert (tmp_path / "page.html").read_text().lower().startswith("<!doctype html>")
+
+
+def test_human_text_goes_to_stdout_and_warnings_to_stderr(lab, table: Path) -> None:
+    done = lab("fit", "chinchilla", table, "--bootstrap", 20, "--map", "params=params")
+    assert "alpha" in done.out
+    assert "note:" not in done.out
+    assert "note: params is taken from 'params' as asked" in done.err
+
+
+def test_isoflop_and_envelope_print_both_methods(lab, data_dir: Path, tmp_path: Path) -> None:
+    path = data_dir / "porian_rw" / "isoflop_nonembed_plus_head.csv"
+    where = "config_id == 'tuned-short-const'"
+    column = ("--params-column", "params_nonembed_plus_head")
+    done = lab("isoflop", path, "--where", where, *column, "--plot", "iso.svg")
+    assert done.code == 0
+    assert "akima" in done.out
+    assert "parabola" in done.out
+    assert "<svg" in (tmp_path / "iso.svg").read_text()
+    assert lab("isoflop", path, "--where", where, *column, "--json").json["params"]["exponent"] == pytest.approx(0.497, abs=1e-3)
+    assert lab("envelope", path, "--where", where, *column, "--bootstrap", 20, "--json").json["params"]["exponent"] > 0.3
+
+
+def test_laws_are_listed_and_explained(lab) -> None:
+    assert "chinchilla-tied" in lab("laws").out
+    one = lab("laws", "chinchilla").out
+    for part in ("E + A / params**alpha + B / tokens**beta", "nats/token", "1.69", "2404.10102", "above 0", "all parameters"):
+        assert part in one, part
+    assert len(lab("laws", "--json").json["laws"]) >= 4
+
+
+BAD = {
+    "no such file": (("fit", "chinchilla", "rusn.csv"), 1, "rusn.csv: no such file; did you mean 'runs.csv'"),
+    "no such column": (("fit", "chinchilla", "runs.csv", "--map", "loss=los"), 2, "did you mean 'loss'"),
+    "unknown law": (("fit", "chinchila", "runs.csv"), 2, "did you mean 'chinchilla'"),
+    "unknown option": (("fit", "chinchilla", "runs.csv", "--bootstrp", "3"), 2, "--bootstrp"),
+    "no arguments": (("fit",), 2, "Missing argument 'LAW'"),
+    "a number that is none": (("allocate", "fit.json", "--flops", "lots"), 2, "'lots' is not a number"),
+    "a point without tokens": (("predict", "fit.json", "--at", "params=7B"), 2, "tokens is missing"),
+    "a point that is no assignment": (("predict", "fit.json", "--at", "7B"), 1, "is not NAME=NUMBER"),
+    "no points": (("predict", "fit.json"), 2, "--at params=7B,tokens=1.4T or with --table"),
+    "no fit": (("predict", "missing.json", "--at", "params=7B,tokens=1T"), 1, "missing.json: no such file"),
+    "unwritable out": (("fit", "chinchilla", "runs.csv", "--out", "/proc/nope/fit.json"), 1, "can't be written"),
+    "out is a folder": (("fit", "chinchilla", "runs.csv", "--out", "."), 1, "is a folder"),
+    "bad condition": (("fit", "chinchilla", "runs.csv", "--where", "tokns > 1"), 2, "did you mean 'tokens'"),
+    "empty selection": (("fit", "chinchilla", "runs.csv", "--where", "tokens > 1e30"), 1, "leaves no row of 30"),
+    "fixed nonsense": (("fit", "chinchilla", "runs.csv", "--fix", "alfa=1"), 2, "did you mean 'alpha'"),
+    "both splits": (("backtest", "runs.csv", "--law", "chinchilla", "--test-above", "1e20", "--test-fraction", ".2"), 2, "both"),
+    "unknown method": (("isoflop", "runs.csv", "--method", "cubic"), 2, "no method 'cubic'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_fault_is_one_clear_line(lab, table: Path, case: str) -> None:
+    if "fit.json" in BAD[case][0]:
+        assert lab("fit", "chinchilla", table, "--bootstrap", 0, "--out", "fit.json").code == 0
+    words, code, says = BAD[case]
+    done = lab(*words)
+    assert done.code == code, done.err
+    lines = done.err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert says in lines[0]
+    assert done.out == ""
+    assert not list(Path().glob(".*"))
+
+
+def test_debug_shows_the_traceback(lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    from scaling_lab.errors import BadInput
+
+    monkeypatch.setenv("SCALING_LAB_DEBUG", "")
+    monkeypatch.setattr(sys, "argv", ["scaling-lab", "--debug", "fit", "chinchilla", "nope.csv"])
+    with pytest.raises(BadInput):
+        main()
+
+
+def test_stdin_is_a_table(tmp_path: Path) -> None:
+    text = chinchilla_table().to_csv(index=False)
+    command = [sys.executable, "-m", "scaling_lab", "fit", "chinchilla", "-", "--bootstrap", "0", "--json"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["params"]["E"]["value"] == pytest.approx(1.8, abs=1e-6)
+
+
+def test_ctrl_c_in_a_long_fit_leaves_the_old_file_alone(table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "fit.json"
+    out.write_text("the fit of yesterday")
+    command = [sys.executable, "-m", "scaling_lab", "fit", "kaplan-nd", str(table), "--bootstrap", "2000000", "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    time.sleep(4)
+    assert process.poll() is None, process.stderr.read()
+    process.send_signal(signal.SIGINT)
+    printed, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.strip() == "error: interrupted; no result was written"
+    assert printed == ""
+    assert out.read_text() == "the fit of yesterday"
+    assert {p.name for p in tmp_path.iterdir()} == {"runs.csv", "fit.json"}
+
+
+def test_a_reader_that_leaves_is_no_fault(table: Path) -> None:
+    command = f"{sys.executable} -m scaling_lab laws chinchilla | head -n 1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    assert done.stdout.startswith("chinchilla")
+
+
+def test_help_starts_quickly_enough_to_be_asked_for() -> None:
+    done = subprocess.run([sys.executable, "-m", "scaling_lab", "--help"], capture_output=True, text=True, check=True)
+    for command in ("demo", "laws", "fit", "predict", "backtest", "allocate", "isoflop", "envelope", "report", "proxy"):
+        assert command in done.stdout
