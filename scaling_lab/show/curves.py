@@ -94,8 +94,8 @@ def frontier(fit: Fit, flops: Floats) -> dict[str, Floats] | None:
 
 
 def running_median(x: Floats, y: Floats, bins: int = 8) -> tuple[Floats, Floats]:
-    """Medians of x and y in runs of equally many points along x; empty where there are fewer than 3 points a bin."""
-    bins = min(bins, len(x) // 5)
+    """Medians of x and y in runs of equally many points along x; empty where fewer than 24 points say little."""
+    bins = min(bins, len(x) // 8)
     if bins < 3 or len(np.unique(x)) < 3:
         return np.empty(0), np.empty(0)
     order = np.argsort(x, kind="stable")

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
-from matplotlib import ticker
+from matplotlib import patheffects, ticker
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ..engine.predict import Predictions, interval, with_flops
@@ -220,14 +221,21 @@ def _target_axis(axes: Axes, target: str, *values: Floats) -> None:
 
 def _dots(axes: Axes, x: Floats, y: Floats, **style: Any) -> Any:
     """Marks without lines; one image where they are many."""
-    return axes.plot(x, y, linestyle="none", **{"rasterized": len(x) > VECTOR_MARKS, "marker": "o", **style})[0]
+    style = {"rasterized": len(x) > VECTOR_MARKS, "marker": "o", **style}
+    if len(x) > VECTOR_MARKS and style["marker"] == "o":
+        # A cloud shows where it is thick only if each mark is small and pale.
+        style |= {"markersize": 2.6, "markeredgewidth": 0, "alpha": 0.35}
+    return axes.plot(x, y, linestyle="none", **style)[0]
 
 
 def _legend(figure: Figure, axes: Axes, columns: int = 3) -> None:
     """The legend under the axes, where it can't cover a point."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(handles)))
+        legend = figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(handles)))
+        for handle in legend.legend_handles:
+            if isinstance(handle, Line2D) and handle.get_marker() == "o":
+                handle.set(markersize=max(4.0, handle.get_markersize()), alpha=0.8)
 
 
 def _empty(width: float = WIDTH, height: float = 4.9) -> Figure:
@@ -298,7 +306,7 @@ def _band(
     axes.fill_between(
         at, low, high, color="#bdbdbd", alpha=0.6, linewidth=0, label=f"{100 * level:g} % interval, new run"
     )
-    axes.plot(at, value, color=BLACK, linewidth=1.8, label=label)
+    axes.plot(at, value, color=BLACK, linewidth=1.8, zorder=2.3, label=label)
     return [value, low, high]
 
 
@@ -307,20 +315,17 @@ def _sizes(figure: Figure, axes: Axes, fit: Fit, x: Floats, y: Floats, predictio
     params = np.asarray(fit.points["params"], dtype=float)
     ends = _margins(params, share=0.0) if np.ptp(params) > 0 else (params[0] / 2, params[0] * 2)
     norm = LogNorm(*ends)
-    dots = axes.scatter(x, y, c=params, cmap=SIZES, norm=norm, s=20, linewidths=0, alpha=0.85, zorder=2.5)
-    dots.set_rasterized(len(x) > VECTOR_MARKS)
-    bar = figure.colorbar(dots, ax=axes, pad=0.02, aspect=28)
-    for solids in bar.ax.collections:
-        solids.set(alpha=1, rasterized=True)
-    bar.outline.set_visible(False)
-    bar.set_label(f"{words.label('params', fit.inputs.get('params'))}, runs and fitted curves")
-    places = _ticks(*ends)
-    bar.set_ticks(places, labels=[_writer("params")(p) for p in places])
-    bar.ax.minorticks_off()
+    many = len(x) > VECTOR_MARKS
+    style = {"s": 7, "alpha": 0.5, "zorder": 2.1} if many else {"s": 20, "alpha": 0.85, "zorder": 2.5}
+    dots = axes.scatter(x, y, c=params, cmap=SIZES, norm=norm, linewidths=0, rasterized=many, **style)
+    _size_bar(figure, axes, dots, ends, f"{words.label('params', fit.inputs.get('params'))}, runs and fitted curves")
+    # Within a cloud a white rim parts a curve from the dots of its own colour.
+    rim = [patheffects.Stroke(linewidth=2.6, foreground="white"), patheffects.Normal()] if many else None
     heights: list[Floats] = []
     for group in curves.size_classes(params):
         flops = np.geomspace(*_margins(x[group.rows], share=0.1), 60)
-        heights.append(_curve(axes, fit, group.params, flops, color=SIZES(norm(group.params)), linewidth=1.4))
+        color = SIZES(norm(group.params))
+        heights.append(_curve(axes, fit, group.params, flops, color=color, linewidth=1.4, path_effects=rim))
     if predictions is not None:
         for size in np.unique(predictions.inputs["params"])[:3]:
             far = 6.0 * size * predictions.inputs["tokens"][predictions.inputs["params"] == size]
@@ -328,6 +333,17 @@ def _sizes(figure: Figure, axes: Axes, fit: Fit, x: Floats, y: Floats, predictio
             flops = np.geomspace(far.min() / 5, far.max(), 60)
             _curve(axes, fit, size, flops, color=VERMILLION, linewidth=1.4, linestyle="--")
     return [h[h <= y.max()] for h in heights]
+
+
+def _size_bar(figure: Figure, axes: Axes, dots: Any, ends: tuple[float, float], label: str) -> None:
+    bar = figure.colorbar(dots, ax=axes, pad=0.02, aspect=28)
+    for solids in bar.ax.collections:
+        solids.set(alpha=1, rasterized=True)
+    bar.outline.set_visible(False)
+    bar.set_label(label)
+    places = _ticks(*ends)
+    bar.set_ticks(places, labels=[_writer("params")(p) for p in places])
+    bar.ax.minorticks_off()
 
 
 def _curve(axes: Axes, fit: Fit, params: float, flops: Floats, **style: Any) -> Floats:
@@ -368,6 +384,8 @@ def _seen(axes: Axes, fit: Fit, measured: Mapping[str, Any] | None, at: Floats |
 def _bars(axes: Axes, x: Floats, value: Floats, low: Floats, high: Floats, **style: Any) -> None:
     """Vertical intervals."""
     many = len(x) > VECTOR_MARKS
+    if many:
+        style |= {"linewidth": 0.6, "alpha": 0.3}
     axes.vlines(x, low, high, zorder=4.5, rasterized=many, **style)
 
 
@@ -439,20 +457,24 @@ def _residual_panel(axes: Axes, x: Floats, error: Floats, edge: float, width: fl
 def draw_backtest(found: Backtest, most: int = 6) -> Drawing:
     """The best law's predictions beside the held-out runs, then each law's errors with its intervals."""
     laws = found.laws[:most]
-    best, name = laws[0], _split_axis(found)
+    best, by = laws[0], str(found.split["by"])
+    name = _axis_of(best, by)
     with _style():
         lines = -(-len(laws) // 2)
         figure = _empty(WIDTH, 3.9 + 2.3 * lines)
         grid = figure.add_gridspec(lines + 1, 2, height_ratios=[3.6, *[2.3] * lines])
         top = figure.add_subplot(grid[0, :])
-        _held_out(top, best, name, float(found.split["test_above"]))
+        _held_out(top, best, name, float(found.split["test_above"]) if name == by else None)
         edge = _error_edge(laws)
         shared = None
         for i, scored in enumerate(laws):
             place = grid[1 + i // 2, i % 2] if len(laws) > 1 else grid[1, :]
             axes = figure.add_subplot(place, sharey=shared)
             shared = shared or axes
-            _error_panel(axes, scored, name, edge)
+            own = _axis_of(scored, by)
+            _error_panel(axes, scored, own, edge)
+            if own != name:
+                axes.set_xlabel(words.label(own, scored.fit.inputs.get(own)))
             if i % 2 == 0:
                 axes.set_ylabel("measured − predicted (%)" if _relative(scored) else "measured − predicted")
             else:
@@ -461,34 +483,29 @@ def draw_backtest(found: Backtest, most: int = 6) -> Drawing:
             top, np.empty(0), np.empty(0), label="outside its interval", color=VERMILLION, marker="X", markeredgewidth=0
         )
         _legend(figure, top)
-    text = " ".join(words.held_out(scored, str(found.split["by"])) for scored in laws)
+    text = " ".join(words.held_out(scored, by) for scored in laws)
     return Drawing(figure, "Held-out runs beside their predictions", text)
 
 
-def _split_axis(found: Backtest) -> str:
-    """The variable that the panels are drawn against: what the table was split by, where every law's rows carry it."""
-    by = str(found.split["by"])
-    carried = [{*with_flops(scored.x)} & {*with_flops(scored.fit.points)} for scored in found.laws]
-    common = set.intersection(*carried)
-    return by if by in common else "flops" if "flops" in common else found.laws[0].fit.entry.inputs[0]
+def _axis_of(scored: Scored, by: str) -> str:
+    """What a law's rows are drawn against: what the table was split by where they carry it, else their first input."""
+    carried = with_flops(scored.x).keys() & with_flops(scored.fit.points).keys()
+    return by if by in carried else "flops" if "flops" in carried else scored.fit.entry.inputs[0]
 
 
 def _along(scored: Scored, name: str) -> Floats:
-    """The held-out rows' places on the axis; a law without that variable is drawn along its own first input."""
-    known = with_flops(scored.x)
-    return np.asarray(known.get(name, scored.x[scored.fit.entry.inputs[0]]), dtype=float)
+    """The held-out rows' places (m,) on the axis."""
+    return np.asarray(with_flops(scored.x)[name], dtype=float)
 
 
 def _relative(scored: Scored) -> bool:
     return scored.fit.objective.on == "log"
 
 
-def _held_out(axes: Axes, scored: Scored, name: str, edge: float) -> None:
-    points = with_flops(scored.fit.points)
-    before, at = np.asarray(points.get(name, [])), _along(scored, name)
+def _held_out(axes: Axes, scored: Scored, name: str, edge: float | None) -> None:
+    before, at = np.asarray(with_flops(scored.fit.points)[name], dtype=float), _along(scored, name)
     known = curves.target_of(scored.fit)
-    if len(before):
-        _dots(axes, before, known, color="#b5b5b5", markersize=4, markeredgewidth=0, label="fitted")
+    _dots(axes, before, known, color="#b5b5b5", markersize=4, markeredgewidth=0, label="fitted")
     axes.vlines([], [], [], color=BLUE, linewidth=1.6, label=f"{words.percent(scored.level)} interval of {scored.law}")
     _bars(axes, at, scored.predicted, scored.low, scored.high, color=BLUE, linewidth=1.6, alpha=0.55)
     _dots(
@@ -497,7 +514,7 @@ def _held_out(axes: Axes, scored: Scored, name: str, edge: float) -> None:
     _log_axis(axes.xaxis, *_margins(before, at), _writer(name))
     axes.set_xlabel(words.label(name, scored.fit.inputs.get(name)))
     _target_axis(axes, scored.fit.target, known, scored.measured, scored.low, scored.high)
-    if axes.get_xlim()[0] < edge < axes.get_xlim()[1]:
+    if edge is not None:
         axes.axvline(edge, color=GREY, linewidth=1.0, linestyle=":", label="split")
     axes.set_title(f"{scored.law}: {scored.train:,} rows fitted, {scored.test:,} held out", fontsize=10.5, loc="left")
 
@@ -524,7 +541,8 @@ def _error_panel(axes: Axes, scored: Scored, name: str, edge: float) -> None:
     axes.axhline(0.0, color=BLACK, linewidth=0.9)
     shown = np.clip(error, -edge, edge)
     _dots(axes, at[~out], shown[~out], color=BLACK, markersize=3.6, markeredgewidth=0, zorder=5)
-    _dots(axes, at[out], shown[out], color=VERMILLION, marker="X", markersize=5.5, markeredgewidth=0, zorder=6)
+    size = 5.5 if out.sum() <= VECTOR_MARKS else 3.0
+    _dots(axes, at[out], shown[out], color=VERMILLION, marker="X", markersize=size, markeredgewidth=0, zorder=6)
     _log_axis(axes.xaxis, *_margins(at), _writer(name))
     axes.tick_params(axis="x", labelsize=9)
     axes.set_ylim(-edge, edge)
@@ -551,7 +569,7 @@ def draw_profiles(found: IsoFlop) -> Drawing:
             axes.plot(x, y, color=color, linewidth=1.2, marker="o", markersize=3.6, markeredgewidth=0)
             axes.annotate(
                 words.scientific(profile.flops, 2),
-                (x[-1], y[-1]), xytext=(5, 0), textcoords="offset points", fontsize=8.5, color="#333333", va="center",
+                (x[-1], y[-1]), xytext=(8, 0), textcoords="offset points", fontsize=8.5, color="#333333", va="center",
             )  # fmt: skip
         _minima(axes, used, "white", BLACK, f"minimum by {words.clean(found.method)}", filled=True)
         rest = [p for p in found.profiles if p.status != "used" and p.minimum_params is not None]

@@ -195,4 +195,5 @@ def prediction(found: Predictions, i: int) -> str:
 def table_name(fit: Fit) -> str:
     """The file name of the table that was fitted, without its folder."""
     inputs: Sequence[str] = list((fit.made_by or {}).get("inputs", {}))
-    return clean(PurePath(inputs[0]).name) if inputs else "the table"
+    # A DataFrame and stdin have no name of their own.
+    return clean(PurePath(inputs[0]).name) if inputs and inputs[0] not in ("DataFrame", "stdin") else "the table"
