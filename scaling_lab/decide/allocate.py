@@ -122,7 +122,18 @@ def allocate(
 
     x = {"params": params[:1], "tokens": tokens[:1]}
     low, high = interval(fit, x, level, noise=False)
-    at = {"params": float(params[0]), "tokens": float(tokens[0]), "flops": float(6 * params[0] * tokens[0])}
+    outside = fit.outside(
+        {"params": float(params[0]), "tokens": float(tokens[0]), "flops": float(6 * params[0] * tokens[0])}
+    )
+    if outside:
+        warnings.append(
+            Notice(
+                "SL404",
+                "info",
+                "outside the fitted range the intervals of params and tokens still assume that the law's form holds; "
+                "compare the split by other laws before you rely on it",
+            )
+        )
     return Allocation(
         law=fit.law,
         flops=quantile(budget[reach]),
@@ -134,7 +145,7 @@ def allocate(
         level=level,
         inference_tokens=inference_tokens,
         target_loss=target_loss,
-        outside=fit.outside(at),
+        outside=outside,
         warnings=(*warnings, *_convention(fit)),
     )
 

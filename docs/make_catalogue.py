@@ -1,0 +1,48 @@
+"""Writes docs/laws.md from the registry: one place for each fact. usage: python docs/make_catalogue.py"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scaling_lab.laws import LAWS, Law
+from scaling_lab.quantities import QUANTITIES
+
+
+def section(law: Law) -> str:
+    """One law in Markdown."""
+    bounds = {"positive": "above 0", "negative": "below 0", "real": "none"}
+    lines = [
+        f"## `{law.name}`",
+        f"{law.title}. {law.source}.",
+        f"```\n{law.target} = {law.formula}\n```",
+        "Inputs: " + ", ".join(f"`{n}` ({QUANTITIES[n].unit}: {QUANTITIES[n].meaning})" for n in law.inputs) + ".",
+        "| parameter | unit | bounds | starts | meaning |\n| --- | --- | --- | --- | --- |\n"
+        + "\n".join(
+            f"| {p.name} | {p.unit} | {bounds[p.domain]} | {p.start[0]:g} to {p.start[1]:g} | {p.meaning} |"
+            for p in law.params
+        ),
+    ]
+    if law.published:
+        head = " | ".join(law.names)
+        rows = [
+            f"| {key} | {' | '.join(f'{row.values[n]:.8g}' for n in law.names)} | "
+            f"{row.source}{'; ' + row.note if row.note else ''} |"
+            for key, row in law.published.items()
+        ]
+        lines.append(f"| published | {head} | source |\n|{' --- |' * (len(law.names) + 2)}\n" + "\n".join(rows))
+    if law.notes:
+        lines.append(law.notes)
+    return "\n\n".join(lines)
+
+
+def page() -> str:
+    """The whole catalogue in Markdown."""
+    head = (
+        "# The laws\n\nMade from the registry by `python docs/make_catalogue.py`; `scaling-lab laws LAW` prints the same. "
+        "Losses are in nats per token."
+    )
+    return "\n\n".join([head, *map(section, LAWS.values())]) + "\n"
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("laws.md").write_text(page(), encoding="utf-8")
