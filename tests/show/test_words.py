@@ -1,0 +1,78 @@
+"""Numbers and sentences as people read them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from scaling_lab.engine.backtest import Backtest
+from scaling_lab.engine.result import Fit
+from scaling_lab.show import words
+
+
+def test_rows_are_accounted_for_in_one_sentence() -> None:
+    account = {"read": 245, "used": 240, "dropped": {"--where": 5}}
+    assert words.rows(account) == "240 of 245 rows used; left out: 5 by --where"
+    assert words.rows({"read": 1, "used": 1, "dropped": {}}) == "1 of 1 row used"
+    assert words.rows({"read": 9, "used": 6, "dropped": {"--where": 1, "loss missing": 2}}).endswith(
+        "1 by --where, 2 (loss missing)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [(1.97312, 1.843, 2.111, "1.973"), (1.97312, 1.9729, 1.9734, "1.97312"), (61.25, 58.0, 64.0, "61.25")],
+)
+def test_a_value_has_the_digits_that_its_interval_deserves(value: float, low: float, high: float, text: str) -> None:
+    assert words.fixed(value, low, high) == text
+
+
+def test_a_value_without_width_or_at_zero_is_still_written() -> None:
+    assert words.fixed(2.0, 2.0, 2.0) == "2.000"
+    assert words.fixed(0.0, 0.0, 0.0) == "0.0000"
+    assert words.fixed(math.nan, 1.0, 2.0) == "-"
+
+
+def test_counts_and_compute_are_written_as_people_type_them() -> None:
+    assert words.amount("params", 7e9) == "7B parameters"
+    assert words.amount("flops", 5.88e23) == "5.88e23 FLOP"
+    assert words.amounts({"params": 7e9, "tokens": 1.4e12}) == "7B parameters and 1.4T tokens"
+    assert words.reach("flops", 1.4e18, 1.3e22) == "1.4e18 to 1.3e22 FLOP"
+    assert words.reach("params", 5.73e7, 1.62e10) == "57.3M to 16.2B"
+
+
+def test_powers_of_ten_are_raised() -> None:
+    assert words.scientific(1e18) == "10¹⁸"
+    assert words.scientific(3e-5) == "3·10⁻⁵"
+    assert words.scientific(0.0) == "0"
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.0047, "0.47 %"), (0.9, "90 %"), (0.9667, "96.7 %"), (None, "-")])
+def test_percent(share: float | None, text: str) -> None:
+    assert words.percent(share) == text
+
+
+def test_how_far_outside_names_the_worst_first() -> None:
+    assert words.outside({}) == "inside the fitted range"
+    text = words.outside({"params": 4.3, "flops": 45.4})
+    assert text == "outside the fitted range: compute by a factor 45, parameters by a factor 4.3"
+
+
+def test_control_characters_can_not_steer_a_terminal() -> None:
+    assert "\x1b" not in words.clean("run\x1b[31m\u202ered")
+
+
+def test_a_held_out_sentence_counts_what_lay_inside(scored: Backtest) -> None:
+    best = scored.laws[0]
+    sentence = words.held_out(best, "flops")
+    inside = sum((best.low <= best.measured) & (best.measured <= best.high))
+    assert f"{inside} of them" in sentence
+    assert words.percent(best.metrics.mape) in sentence
+
+
+def test_a_table_without_a_name_is_called_the_table(chinchilla: Fit) -> None:
+    assert words.table_name(chinchilla) == "the table"
+    named = replace(chinchilla, made_by={"inputs": {"/home/me/my runs.csv": "00"}})
+    assert words.table_name(named) == "my runs.csv"
