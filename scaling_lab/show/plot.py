@@ -411,7 +411,7 @@ def draw_residuals(fit: Fit) -> Drawing:
     with _style():
         columns = min(3, len(x))
         lines = -(-len(x) // columns)
-        figure = _empty(WIDTH if columns > 1 else 5.0, 0.7 + 2.6 * lines)
+        figure = _empty(WIDTH, 0.7 + 2.6 * lines)
         panels = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
         for axes, (name, values) in zip(panels, x.items(), strict=False):
             _residual_panel(axes, values, error, edge, width)
