@@ -21,6 +21,13 @@ from scaling_lab.show import report, words
 HOSTILE = "<script>alert('1')</script>"
 
 
+@pytest.fixture
+def words_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages without their figures, for tests that read the text only: drawing is nine tenths of the time."""
+    for name in ("loss_against_compute", "residuals", "backtest"):
+        monkeypatch.setattr(report.plot, name, lambda *_: "<svg></svg>")
+
+
 class Page(HTMLParser):
     """The tags, what they would load, and the text of a page."""
 
@@ -73,6 +80,7 @@ def test_a_page_is_one_file_that_loads_nothing(tmp_path: Path, chinchilla: Fit, 
     assert len(page.ids) == len(set(page.ids))
 
 
+@pytest.mark.usefixtures("words_alone")
 def test_the_answer_is_what_predict_says(chinchilla: Fit, asked: Predictions) -> None:
     html = report.html([chinchilla], predictions=asked)
     low, high = float(asked.low[0]), float(asked.high[0])
@@ -92,6 +100,7 @@ def test_the_answer_comes_before_the_figures(chinchilla: Fit, scored: Backtest, 
 
 
 @pytest.mark.parametrize(("off", "verdict"), [(0.0, "inside its interval"), (1.0, "outside its interval")])
+@pytest.mark.usefixtures("words_alone")
 def test_a_measured_run_is_judged(chinchilla: Fit, asked: Predictions, off: float, verdict: str) -> None:
     measured = {"run_id": HOSTILE, "loss": float(asked.value[0]) + off}
     html = report.html([chinchilla], predictions=asked, measured=measured)
@@ -100,12 +109,14 @@ def test_a_measured_run_is_judged(chinchilla: Fit, asked: Predictions, off: floa
     assert "&lt;script&gt;alert" in answer_of(html)
 
 
+@pytest.mark.usefixtures("words_alone")
 def test_a_measurement_of_another_point_is_not_compared(chinchilla: Fit, asked: Predictions) -> None:
     measured = {"run_id": "other", "params": 1e9, "tokens": 1e10, "loss": 2.9}
     answer = answer_of(report.html([chinchilla], predictions=asked, measured=measured))
     assert "other" not in answer
 
 
+@pytest.mark.usefixtures("words_alone")
 def test_names_from_outside_are_escaped(chinchilla: Fit) -> None:
     hostile = replace(
         chinchilla,
@@ -125,6 +136,7 @@ def test_same_inputs_same_bytes_but_for_the_footer(chinchilla: Fit, asked: Predi
     assert chinchilla.made_by["time"] not in without_footer(one)
 
 
+@pytest.mark.usefixtures("words_alone")
 def test_rows_inputs_and_parameters_are_accounted_for(chinchilla: Fit) -> None:
     text = Page(report.html([chinchilla])).words
     assert "30 of 32 rows used; left out: 1 by --where, 1 (loss missing)" in text
@@ -140,6 +152,7 @@ def test_rows_inputs_and_parameters_are_accounted_for(chinchilla: Fit) -> None:
         assert sha in text
 
 
+@pytest.mark.usefixtures("words_alone")
 def test_warnings_are_shown_with_their_codes(warned: Fit) -> None:
     found = predict(warned, {"params": 1e11, "tokens": 1e13})
     html = report.html([warned], predictions=found)
@@ -149,12 +162,14 @@ def test_warnings_are_shown_with_their_codes(warned: Fit) -> None:
     assert {"SL201", "SL401"} <= set(re.findall(r"SL\d+", box))
 
 
+@pytest.mark.usefixtures("words_alone")
 def test_a_fit_without_bootstrap_says_that_its_intervals_are_narrow(bare: Fit) -> None:
     text = Page(report.html([bare])).words
     assert "no bootstrap was made" in text
     assert "no interval" in text
 
 
+@pytest.mark.usefixtures("words_alone")
 def test_one_input_and_no_compute(hestness: Fit) -> None:
     found = predict(hestness, [{"tokens": t} for t in (1e12, 1e13, 2e13, 4e13)])
     text = Page(report.html([hestness], predictions=found)).words
@@ -169,6 +184,7 @@ def test_a_large_table_stays_a_small_page(crowded: Fit) -> None:
     assert "300 further points" in html
 
 
+@pytest.mark.usefixtures("words_alone")
 def test_several_fits_are_compared_first(chinchilla: Fit, hestness: Fit, scored: Backtest) -> None:
     html = report.html([chinchilla, hestness], backtests=[scored])
     assert scored.laws[0].law in answer_of(html).split("</p>")[0]
@@ -183,11 +199,13 @@ def test_several_fits_are_compared_first(chinchilla: Fit, hestness: Fit, scored:
     assert (words.percent(figures.metrics.mape) in row[0]) == same
 
 
+@pytest.mark.usefixtures("words_alone")
 def test_without_a_backtest_no_law_is_called_best(chinchilla: Fit, hestness: Fit) -> None:
     answer = answer_of(report.html([chinchilla, hestness]))
     assert "does not say that it predicts best" in answer
 
 
+@pytest.mark.usefixtures("words_alone")
 def test_an_allocation_is_told_and_tabled(chinchilla: Fit) -> None:
     split = allocate(chinchilla, 1e23)
     html = report.html([chinchilla], allocation=split)
@@ -196,6 +214,7 @@ def test_an_allocation_is_told_and_tabled(chinchilla: Fit) -> None:
     assert "tokens per parameter" in html
 
 
+@pytest.mark.usefixtures("words_alone")
 def test_a_backtest_names_failures_and_left_out_runs(chinchilla: Fit, scored: Backtest) -> None:
     odd = replace(
         scored,
@@ -213,6 +232,7 @@ def test_no_fit_is_a_usage_error() -> None:
         report.html([])
 
 
+@pytest.mark.usefixtures("words_alone")
 def test_a_fit_read_back_from_its_file_gives_the_same_page(tmp_path: Path, chinchilla: Fit) -> None:
     read = Fit.load(chinchilla.save(tmp_path / "fit.json"))
     assert without_footer(report.html([read])) == without_footer(report.html([chinchilla]))
