@@ -44,7 +44,9 @@ def splits() -> Iterator[tuple[str, str, pd.DataFrame]]:
         for config, part in porian.groupby("config_id"):
             table = part[["params", "tokens", "flops", "loss"]]
             yield "porian_rw", f"{config}, {count}", table.assign(held_out=(table.flops > 1.7e18) * 1.0)
-    grids = pd.read_csv(DATA / "steplaw_dense/points.csv").groupby(["params_nonembed", "tokens"], as_index=False).loss.min()
+    grids = (
+        pd.read_csv(DATA / "steplaw_dense/points.csv").groupby(["params_nonembed", "tokens"], as_index=False).loss.min()
+    )
     grids = grids.rename(columns={"params_nonembed": "params"})
     small = (grids.params <= 5.4e8) & (grids.tokens <= 3e10)
     yield "steplaw_dense", "grid minima, N <= 5.4e8, D <= 3e10", grids.assign(held_out=(~small) * 1.0)
@@ -65,12 +67,12 @@ def main() -> None:
     print("| table | splits | law | MAE | covered | width % |\n| --- | --- | --- | --- | --- | --- |")
     for (family, law), part in frame.groupby(["family", "law"]):
         covered = np.average(part.coverage, weights=part.test)
-        print(
-            f"| {family} | {len(part)} | {law} | {part.mae.mean():.4f} | {covered:.0%} | {100 * part.width.mean():.1f} |"
-        )
+        width = 100 * part.width.mean()
+        print(f"| {family} | {len(part)} | {law} | {part.mae.mean():.4f} | {covered:.0%} | {width:.1f} |")
     pooled = np.average(frame.coverage, weights=frame.test)
     families = frame.groupby("family").apply(lambda g: np.average(g.coverage, weights=g.test))
-    print(f"\nPooled over {frame.test.sum()} held-out rows: {pooled:.0%}; mean over the {len(families)} tables {families.mean():.0%}.")
+    mean = families.mean()
+    print(f"\nPooled over {frame.test.sum()} held-out rows: {pooled:.0%}; mean of {len(families)} tables: {mean:.0%}.")
 
 
 if __name__ == "__main__":

@@ -26,10 +26,10 @@ from pathlib import Path
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 
-import numpy as np
-import pandas as pd
-from scipy.optimize import minimize
-from scipy.special import huber, logsumexp
+import numpy as np  # noqa: E402  (the variables above must be set first)
+import pandas as pd  # noqa: E402
+from scipy.optimize import minimize  # noqa: E402
+from scipy.special import huber, logsumexp  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 DATA = Path(os.environ.get("SCALING_LAB_DATA", HERE.parent.parent / "shared" / "data"))
@@ -154,7 +154,9 @@ def main() -> None:
         "command_s": median(c["seconds"] for _, _, c in pairs),
         "command_ratio": median(u / c["seconds"] for u, (_, _, c) in zip(usual, pairs, strict=True)),
         "command_peak_mb": max(c["peak_mb"] for _, _, c in pairs),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "numpy": np.__version__,
         "own_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     asked.out.parent.mkdir(parents=True, exist_ok=True)

@@ -38,7 +38,7 @@ def section(law: Law) -> str:
 def page() -> str:
     """The whole catalogue in Markdown."""
     head = (
-        "# The laws\n\nMade from the registry by `python docs/make_catalogue.py`; `scaling-lab laws LAW` prints the same. "
+        "# The laws\n\nMade from the registry by `python docs/make_catalogue.py`; `scaling-lab laws LAW` prints the same.\n"
         "Losses are in nats per token."
     )
     return "\n\n".join([head, *map(section, LAWS.values())]) + "\n"

@@ -1,8 +1,8 @@
 """scaling-lab: fits scaling laws to finished training runs and predicts what larger models will reach.
 
-    from scaling_lab import fit, predict
-    found = fit("chinchilla", frame)
-    predict(found, {"params": 7e9, "tokens": 2e12})
+from scaling_lab import fit, predict
+found = fit("chinchilla", frame)
+predict(found, {"params": 7e9, "tokens": 2e12})
 """
 
 from __future__ import annotations

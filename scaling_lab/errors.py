@@ -22,7 +22,13 @@ class BadInput(LabError):
     """A file, a row or a value that can't be used; says the file, line and column where they are known."""
 
     def __init__(
-        self, problem: str, *, file: str | None = None, line: int | None = None, column: str | None = None, fix: str = ""
+        self,
+        problem: str,
+        *,
+        file: str | None = None,
+        line: int | None = None,
+        column: str | None = None,
+        fix: str = "",
     ) -> None:
         self.file, self.line, self.column, self.fix = file, line, column, fix
         place = ", ".join(

@@ -33,7 +33,7 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
-    """Writes beside `path`, then renames: a reader never sees half a file. Raises BadInput where it can't be written."""
+    """Writes beside `path`, then renames, so that no reader sees half a file; raises BadInput where it can't."""
     path = Path(path)
     beside = None
     try:
@@ -111,5 +111,6 @@ def made_by(**inputs: str) -> dict[str, Any]:
 
 def write_meta(path: str | os.PathLike[str], schema: str, inputs: dict[str, str], **more: Any) -> Path:
     """Writes NAME.meta.json beside a CSV or an image, whose formats have no room for the record."""
-    record = {"schema": schema, "file": Path(path).name, "sha256": sha256_file(path), **more, "made_by": made_by(**inputs)}
+    record = {"schema": schema, "file": Path(path).name, "sha256": sha256_file(path), **more}
+    record["made_by"] = made_by(**inputs)
     return write_text(f"{os.fspath(path)}.meta.json", to_json(record, indent=1) + "\n")

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 
+class NoRows(BadInput):
+    """A table that is sound and has no row, or none that --where asks for."""
+
+
 @dataclass(frozen=True)
 class Skipped:
     """A row that is not used: the line it stands on (a row number for a DataFrame) and why."""
@@ -96,6 +100,11 @@ class Rows:
     sha256: str
 
     @property
+    def runs(self) -> int:
+        """The number of distinct runs."""
+        return len(set(self.group.tolist()))
+
+    @property
     def used(self) -> int:
         """The number of rows."""
         return len(self.y)
@@ -134,7 +143,7 @@ def read_table(
     elif isinstance(source, pd.DataFrame):
         table = _table_of_frame(source)
     else:
-        table = table_of(*read_content(source))
+        table = table_of(read_content(source))
     mapping = {ALIASES.get(name, name): column for name, column in (mapping or {}).items()}
     if params_column is not None:
         mapping["params"] = params_column
@@ -142,13 +151,22 @@ def read_table(
     return _select(table, where) if where else table
 
 
-def read_content(source: str | os.PathLike[str]) -> tuple[str, bytes]:
-    """The name to call a file by and its bytes, unzipped; `-` is stdin. Raises BadInput where it can't be read."""
+@dataclass(frozen=True)
+class Content:
+    """What a file holds, unzipped; the digest is that of the file as it lies there."""
+
+    name: str
+    data: bytes
+    sha256: str
+
+
+def read_content(source: str | os.PathLike[str]) -> Content:
+    """What a file or stdin (`-`) holds. Raises BadInput where it can't be read or unzipped."""
     if str(source) == "-":
-        return "stdin", _gunzip("stdin", sys.stdin.buffer.read())
+        return _content("stdin", sys.stdin.buffer.read())
     path = Path(source)
     try:
-        content = path.read_bytes()
+        return _content(str(source), path.read_bytes())
     except FileNotFoundError:
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         hint = nearest(path.name, beside) if 0 < len(beside) <= 200 else "check the path"
@@ -158,21 +176,33 @@ def read_content(source: str | os.PathLike[str]) -> tuple[str, bytes]:
     except (OSError, ValueError) as fault:
         why = getattr(fault, "strerror", None) or fault
         raise BadInput(f"can't be read ({why})", file=str(source), fix="check the path") from None
-    return str(source), _gunzip(str(source), content)
 
 
-def table_of(name: str, content: bytes) -> Table:
-    """The table that the bytes of a CSV, TSV, JSONL or Parquet file hold, its columns not yet known by other names."""
-    frame, lines = _parse(name, content)
+def _content(name: str, packed: bytes) -> Content:
+    data = packed
+    if packed[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(packed)
+        except (OSError, EOFError, zlib.error) as fault:
+            why = f"the gzip data is damaged or cut short ({fault})"
+            raise BadInput(why, file=name, fix="copy the file again") from None
+    return Content(name, data, sha256_bytes(packed))
+
+
+def table_of(content: Content) -> Table:
+    """The table that a CSV, TSV, JSONL or Parquet file holds, its columns not yet known by other names."""
+    frame, lines = _parse(content.name, content.data)
     if frame.empty:
-        raise BadInput("the table has no rows", file=name, fix="give a table with a header and a row for each run")
-    return Table(frame, name, sha256_bytes(content), {}, lines, len(frame))
+        raise NoRows(
+            "the table has no rows", file=content.name, fix="give a table with a header and a row for each run"
+        )
+    return Table(frame, content.name, content.sha256, {}, lines, len(frame))
 
 
 def _table_of_frame(source: pd.DataFrame) -> Table:
     frame = _plain_columns(source, "DataFrame")
     if frame.empty:
-        raise BadInput("the table has no rows", file="DataFrame", fix="give a table with a row for each run")
+        raise NoRows("the table has no rows", file="DataFrame", fix="give a table with a row for each run")
     content = frame.to_csv(index=False).encode(errors="surrogatepass")
     return Table(frame, "DataFrame", sha256_bytes(content), {}, np.arange(len(frame)), len(frame))
 
@@ -191,17 +221,6 @@ def _refuse_repeated(header: Iterable[str], name: str, line: int | None = None) 
     repeated = [column for column, count in Counter(header).items() if count > 1]
     if repeated:
         raise BadInput("the header has this column twice", file=name, line=line, column=repeated[0], fix="rename one")
-
-
-def _gunzip(name: str, content: bytes) -> bytes:
-    if content[:2] != b"\x1f\x8b":
-        return content
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as fault:
-        raise BadInput(
-            f"the gzip data is damaged or cut short ({fault})", file=name, fix="copy the file again"
-        ) from None
 
 
 def _parse(name: str, content: bytes) -> tuple[pd.DataFrame, NDArray[np.int64]]:
@@ -232,7 +251,7 @@ def _decode(name: str, content: bytes) -> str:
     if "\x00" in text:
         raise BadInput("is binary, not a table", file=name, fix="save the table as CSV, TSV, JSONL or Parquet")
     if not text.strip():
-        raise BadInput("is empty", file=name, fix="give a table with a header and a row for each run")
+        raise NoRows("is empty", file=name, fix="give a table with a header and a row for each run")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -626,7 +645,7 @@ def _select(table: Table, where: str) -> Table:
     if keep.shape != (len(table.frame),):
         raise work.fault("it names no column")
     if not keep.any():
-        raise BadInput(f"--where {where!r} leaves no row of {len(keep)}", file=table.name, fix="widen the condition")
+        raise NoRows(f"--where {where!r} leaves no row of {len(keep)}", file=table.name, fix="widen the condition")
     return _take(table, keep)
 
 

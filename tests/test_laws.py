@@ -89,7 +89,9 @@ def test_declared_linear_parameters_are_linear(law: Law) -> None:
     x, coordinates = some_inputs(law), Coordinates(law, {})
     params = coordinates.to_params(some_params(law))
     base = law.predict(x, **{**params, **{n: 0.0 * params[n] for n in law.linear}})
-    parts = [law.predict(x, **{**params, **{m: 0.0 * params[m] for m in law.linear if m != n}}) - base for n in law.linear]
+    parts = [
+        law.predict(x, **{**params, **{m: 0.0 * params[m] for m in law.linear if m != n}}) - base for n in law.linear
+    ]
     if law.linear:
         np.testing.assert_allclose(base + sum(parts), law.predict(x, **params), rtol=1e-12)
 

@@ -28,7 +28,9 @@ def number_option(*names: str, help: str) -> Any:
     return typer.Option(*names, parser=_number, metavar="NUMBER", help=help)
 
 
-TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="CSV, TSV, JSONL or Parquet (.gz too); - is stdin.")]
+TableArgument = Annotated[
+    str, typer.Argument(metavar="TABLE", help="CSV, TSV, JSONL or Parquet (.gz too); - is stdin.")
+]
 FitArgument = Annotated[str, typer.Argument(metavar="FIT.json", help="A fit that `scaling-lab fit --out` wrote.")]
 MapOption = Annotated[
     list[str] | None,

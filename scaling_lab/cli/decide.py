@@ -60,7 +60,9 @@ def allocate(
 def isoflop(
     table: TableArgument,
     method: Annotated[str, typer.Option(help="akima or parabola; the other is shown beside it.")] = "akima",
-    tolerance: Annotated[float, typer.Option(help="How far a row's compute may lie from its budget (relative).")] = 0.05,
+    tolerance: Annotated[
+        float, typer.Option(help="How far a row's compute may lie from its budget (relative).")
+    ] = 0.05,
     budgets: Annotated[
         str | None, typer.Option(metavar="6e18,1e19,...", help="The budgets, where rows do not show them.")
     ] = None,

@@ -57,9 +57,7 @@ def report(
         tests = [backtest(backtest_table, laws, test_above=test_above, where=where, level=level)]
     predictions = predict(loaded[0], points(at), level) if at else None
     split = allocate(loaded[0], flops, level=level) if flops else None
-    path = write_report(
-        out, loaded, backtests=tests, question=question, predictions=predictions, allocation=split
-    )
+    path = write_report(out, loaded, backtests=tests, question=question, predictions=predictions, allocation=split)
     if predictions:
         warn(predictions.warnings)
     if json:

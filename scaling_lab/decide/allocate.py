@@ -87,46 +87,65 @@ def allocate(
     """
     law = fit.entry
     _check(law, flops, inference_tokens, unique_tokens, target_loss, level)
-    optimum = fit.optimum_row()
-    draws = np.concatenate([optimum, fit.draws])
+    # The optimum first, then the bootstrap draws: every quantity below is an array over these.
+    draws = np.concatenate([fit.optimum_row(), fit.draws])
     named = {name: draws[:, [i]] for i, name in enumerate(law.names)}
-    warnings: list[Notice] = []
     if target_loss is not None:
         budget = _least_flops(law, named, target_loss, inference_tokens)
-        if not np.isfinite(budget[0]):
-            raise LabError(
-                f"{fit.law}: no amount of compute reaches a loss of {target_loss:g} by this fit; ask for a higher loss"
-            )
     else:
-        assert flops is not None
-        budget = np.full(len(draws), float(flops))
+        budget = np.full(len(draws), flops, dtype=float)
     reach = np.isfinite(budget)
-    named = {name: values[reach] for name, values in named.items()}
-    params, tokens, loss = best_split(law, named, budget[reach], inference_tokens)
-    if unique_tokens is not None and tokens[0] > unique_tokens:
+    if not reach[0]:
+        raise LabError(
+            f"{fit.law}: no amount of compute reaches a loss of {target_loss:g} by this fit; ask for a higher loss"
+        )
+    budget = budget[reach]
+    params, tokens, _ = best_split(law, {n: v[reach] for n, v in named.items()}, budget, inference_tokens)
+    capped = unique_tokens is not None and bool(tokens[0] > unique_tokens)
+    if capped:
         tokens = np.minimum(tokens, unique_tokens)
-        params = budget[reach] / (6.0 * tokens + 2.0 * inference_tokens)
-        warnings.append(
+        params = budget / (6.0 * tokens + 2.0 * inference_tokens)
+    x = {"params": params[:1], "tokens": tokens[:1]}
+    low, high = interval(fit, x, level, noise=False)
+    outside = fit.outside({**{k: v[0] for k, v in x.items()}, "flops": 6.0 * params[0] * tokens[0]})
+    missing = int(np.sum(~reach))
+    return Allocation(
+        law=fit.law,
+        flops=_quantile(budget, missing, level),
+        params=_quantile(params, missing, level),
+        tokens=_quantile(tokens, missing, level),
+        tokens_per_param=_quantile(tokens / params, missing, level),
+        loss=Quantile(float(fit.at(x)[0]), (float(low[0]), float(high[0]))),
+        near_optimal_params=_near(law, fit, float(budget[0]), inference_tokens),
+        level=level,
+        inference_tokens=inference_tokens,
+        target_loss=target_loss,
+        outside=outside,
+        warnings=_notices(fit, outside, unique_tokens if capped else None),
+    )
+
+
+def _quantile(values: Floats, missing: int, level: float) -> Quantile:
+    """The optimum's value (the first) with the draws' interval; draws that never reach the target count as infinite."""
+    spread = np.concatenate([values[1:], np.full(missing, np.inf)])
+    if len(spread) < 2:
+        return Quantile(float(values[0]), (float(values[0]), float(values[0])))
+    low, high = np.quantile(spread, [(1 - level) / 2, (1 + level) / 2], method="nearest")
+    return Quantile(float(values[0]), (min(float(low), float(values[0])), max(float(high), float(values[0]))))
+
+
+def _notices(fit: Fit, outside: Mapping[str, float], held: float | None) -> tuple[Notice, ...]:
+    found = []
+    if held is not None:
+        found.append(
             Notice(
                 "SL403",
                 "warning",
-                f"tokens are held at the {unique_tokens:.4g} unique ones: {fit.law} does not model repeated data",
+                f"tokens are held at the {held:.4g} unique ones: {fit.law} does not model repeated data",
             )
         )
-    ends = [(1 - level) / 2, (1 + level) / 2]
-
-    def quantile(values: Floats, missing: float = np.inf) -> Quantile:
-        spread = np.concatenate([values[1:], np.full(int(np.sum(~reach[1:])), missing)])
-        low, high = np.quantile(spread, ends, method="nearest") if len(spread) > 1 else (values[0], values[0])
-        return Quantile(float(values[0]), (min(float(low), float(values[0])), max(float(high), float(values[0]))))
-
-    x = {"params": params[:1], "tokens": tokens[:1]}
-    low, high = interval(fit, x, level, noise=False)
-    outside = fit.outside(
-        {"params": float(params[0]), "tokens": float(tokens[0]), "flops": float(6 * params[0] * tokens[0])}
-    )
     if outside:
-        warnings.append(
+        found.append(
             Notice(
                 "SL404",
                 "info",
@@ -134,20 +153,7 @@ def allocate(
                 "compare the split by other laws before you rely on it",
             )
         )
-    return Allocation(
-        law=fit.law,
-        flops=quantile(budget[reach]),
-        params=quantile(params),
-        tokens=quantile(tokens),
-        tokens_per_param=quantile(tokens / params),
-        loss=Quantile(float(fit.at(x)[0]), (float(low[0]), float(high[0]))),
-        near_optimal_params=_near(law, fit, float(budget[0]), inference_tokens),
-        level=level,
-        inference_tokens=inference_tokens,
-        target_loss=target_loss,
-        outside=outside,
-        warnings=(*warnings, *_convention(fit)),
-    )
+    return (*found, *_convention(fit))
 
 
 def _check(

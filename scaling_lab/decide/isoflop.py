@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -125,7 +126,8 @@ def power_law(flops: Floats, values: Floats, level: float = 0.95) -> PowerLaw:
         raise NotEnoughData(len(x), 3, "a power law with an interval")
     slope, intercept = np.polyfit(x - x.mean(), y, 1)
     rest = y - (intercept + slope * (x - x.mean()))
-    half = float(t.ppf((1 + level) / 2, len(x) - 2) * np.sqrt(np.sum(rest**2) / (len(x) - 2) / np.sum((x - x.mean()) ** 2)))
+    error = np.sqrt(np.sum(rest**2) / (len(x) - 2) / np.sum((x - x.mean()) ** 2))
+    half = float(t.ppf((1 + level) / 2, len(x) - 2) * error)
     total = float(np.sum((y - y.mean()) ** 2))
     return PowerLaw(
         exponent=float(slope),
@@ -178,17 +180,16 @@ def isoflop(
     if isinstance(mine, str):
         reasons = ", ".join(sorted({p.status for p in found[method] if p.status != "used"}))
         raise BadInput(
-            f"{sum(p.status == 'used' for p in found[method])} of {len(groups)} profiles have a minimum to use ({reasons}), "
-            "and a power law with an interval needs 3",
+            f"{sum(p.status == 'used' for p in found[method])} of {len(groups)} profiles have a minimum to use "
+            f"({reasons}), and a power law with an interval needs 3",
             file=rows.name,
             fix="add sizes round the minimum of each budget, or name the budgets with --budgets",
         )
     notes = [*rows.notes]
     if scattered:
         notes.append(f"{scattered} rows lie near none of the budgets")
-    account = {"read": rows.read, "used": rows.used - scattered, "dropped": {**rows.dropped}}
-    if scattered:
-        account["dropped"]["near no budget"] = scattered
+    dropped = {**rows.dropped, **({"near no budget": scattered} if scattered else {})}
+    account = {"read": rows.read, "used": rows.used - scattered, "dropped": dropped}
     return IsoFlop(method, found[method], mine["params"], mine["tokens"], laws, account, tuple(notes))
 
 
@@ -235,7 +236,7 @@ def _akima(log_n: Floats, log_loss: Floats) -> _Minimum:
     if len(log_n) < 3:
         return None, f"only {len(log_n)} size{'s' if len(log_n) != 1 else ''}"
     curve = Akima1DInterpolator(log_n, log_loss)
-    steps = [np.linspace(a, b, 25, endpoint=False) for a, b in zip(log_n, log_n[1:], strict=False)]
+    steps = [np.linspace(a, b, 25, endpoint=False) for a, b in pairwise(log_n)]
     dense = np.append(np.concatenate(steps), log_n[-1])
     at = int(np.argmin(curve(dense)))
     if at in (0, len(dense) - 1):
@@ -314,7 +315,7 @@ def envelope(
         except NotEnoughData:
             continue
     if bootstrap and len(slopes) < bootstrap / 2:
-        notes.append(f"only {len(slopes)} of {bootstrap} resamples of the curves had an envelope; the intervals are rough")
+        notes.append(f"only {len(slopes)} of {bootstrap} resamples of the curves had an envelope: rough intervals")
     laws = [params_law, tokens_law]
     if len(slopes) > 1:
         low, high = np.quantile(np.array(slopes), [(1 - level) / 2, (1 + level) / 2], axis=0)
@@ -384,4 +385,4 @@ def _envelope_laws(
 
 def _with_interval(law: PowerLaw, low: float, high: float) -> PowerLaw:
     ends = (min(float(low), law.exponent), max(float(high), law.exponent))
-    return PowerLaw(law.exponent, ends, law.coefficient, law.r2, law.n, law.level)
+    return replace(law, ci=ends)

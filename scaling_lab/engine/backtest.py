@@ -107,7 +107,9 @@ def backtest(
         raise UsageError("--test-above and --test-fraction both set the split; give one")
     if test_fraction is not None and not 0 < test_fraction < 1:
         raise UsageError(f"--test-fraction {test_fraction:g} is not between 0 and 1")
-    scored, failed, split = [], {}, {}
+    scored: list[Scored] = []
+    failed: dict[str, str] = {}
+    split: dict[str, Any] = {}
     rows: Rows | None = None
     for done, law in enumerate(chosen):
         rows = law_rows(law, read, drop_bad=drop_bad)

@@ -40,21 +40,21 @@ def check_identified(coordinates: Coordinates, rows: Rows) -> None:
     if kept is None or kept[0] > RANK:
         return
     names = [p.name for p, w in zip(coordinates.free, kept[1], strict=True) if w > 1e-3]
-    few = {name: np.unique(values) for name, values in rows.x.items()}
-    name = min(few, key=lambda n: len(few[n]))
-    if len(few[name]) == 1:
-        why = f"all {rows.used} runs have {name} = {few[name][0]:.6g}"
-    elif len(few[name]) < 4:
-        why = f"the runs have only {len(few[name])} values of {name}"
-    elif len(few) == 2 and np.ptp(np.log(np.divide(*few.values()))) < 1e-6 if _paired(few) else False:
-        why = f"all runs have one ratio of {' to '.join(few)}"
-    else:
-        why = "these inputs do not vary in enough ways"
+    why, name = _why(rows)
     raise NotIdentified(names, why, f"add runs at other values of {name}, or hold parameters with --fix name=value")
 
 
-def _paired(few: Mapping[str, Floats]) -> bool:
-    return len({len(v) for v in few.values()}) == 1
+def _why(rows: Rows) -> tuple[str, str]:
+    """What the design lacks, in words, and the input to vary."""
+    kinds = {name: np.unique(values) for name, values in rows.x.items()}
+    name = min(kinds, key=lambda n: len(kinds[n]))
+    if len(kinds[name]) == 1:
+        return f"all {rows.used} runs have {name} = {kinds[name][0]:.6g}", name
+    if len(kinds[name]) < 4:
+        return f"the runs have only {len(kinds[name])} values of {name}", name
+    if len(kinds) == 2 and np.ptp(np.log(np.divide(*rows.x.values()))) < 1e-6:
+        return f"all runs have one ratio of {' to '.join(rows.x)}", name
+    return "these inputs do not vary in enough ways", name
 
 
 def _scaled_jacobian(coordinates: Coordinates, rows: Rows, theta: Floats) -> Floats | None:
@@ -74,17 +74,23 @@ def check(
     coordinates: Coordinates, rows: Rows, theta: Floats, starts: Mapping[str, int], boot: Mapping[str, Any]
 ) -> tuple[Notice, ...]:
     """What the reader must know about the design, the optimum and the bootstrap."""
-    found: list[Notice] = []
-    x = rows.x
+    return (*_design(rows), *_optimum(starts), *_at_bound(coordinates, rows, theta), *_bootstrap(rows, boot))
+
+
+def _warning(code: str, message: str) -> Notice:
+    return Notice(code, "warning", message)
+
+
+def _design(rows: Rows) -> list[Notice]:
+    found, x = [], rows.x
     if "params" in x and "tokens" in x:
         ratio = np.log(x["tokens"] / x["params"])
         if np.std(ratio) < 0.05:
             found.append(
-                Notice(
+                _warning(
                     "SL201",
-                    "warning",
-                    f"all runs have about {np.exp(np.mean(ratio)):.3g} tokens per parameter, so the split of the loss "
-                    "between model and data rests on the law's form alone; add runs at other ratios",
+                    f"all runs have about {np.exp(np.mean(ratio)):.3g} tokens per parameter, so the split of the "
+                    "loss between model and data rests on the law's form alone; add runs at other ratios",
                 )
             )
         if rows.flops is not None:
@@ -92,40 +98,45 @@ def check(
             odd = (share < 0.5) | (share > 2.0)
             if odd.any():
                 found.append(
-                    Notice(
+                    _warning(
                         "SL101",
-                        "warning",
-                        f"flops is not within a factor 2 of 6*params*tokens in {odd.sum()} of {rows.used} rows (first: "
-                        f"line {rows.lines[odd][0]}, ratio {share[odd][0]:.3g}); check what params and flops count",
+                        f"flops is not within a factor 2 of 6*params*tokens in {odd.sum()} of {rows.used} rows "
+                        f"(first: line {rows.lines[odd][0]}, ratio {share[odd][0]:.3g}); check what params and flops count",
                     )
                 )
     for name, values in x.items():
+        # Sizes read off a figure jitter by less than 1 %: they are one size.
         kinds = len(np.unique(np.round(np.log(values), 2)))
         if kinds < 4:
-            found.append(Notice("SL202", "warning", f"only {kinds} distinct values of {name}; its exponent rests on few"))
-    if starts["at_best"] < 3 and starts["polished"] >= 3:
-        found.append(
-            Notice(
-                "SL301",
-                "warning",
-                f"only {starts['at_best']} of {starts['polished']} polished starts reached the best optimum; "
-                "raise --starts and see whether it stays",
-            )
+            found.append(_warning("SL202", f"only {kinds} distinct values of {name}; its exponent rests on few"))
+    return found
+
+
+def _optimum(starts: Mapping[str, int]) -> list[Notice]:
+    if starts["at_best"] >= 3 or starts["polished"] < 3:
+        return []
+    return [
+        _warning(
+            "SL301",
+            f"only {starts['at_best']} of {starts['polished']} polished starts reached the best optimum; raise --starts "
+            "and see whether it stays",
         )
-    found += _at_bound(coordinates, rows, theta)
-    if boot["n"] and boot.get("failed", 0) + boot.get("unconverged", 0) > 0.05 * boot["n"]:
+    ]
+
+
+def _bootstrap(rows: Rows, boot: Mapping[str, Any]) -> list[Notice]:
+    found = []
+    if boot["n"] and boot["failed"] + boot.get("unconverged", 0) > 0.05 * boot["n"]:
         found.append(
-            Notice(
+            _warning(
                 "SL305",
-                "warning",
-                f"of {boot['n']} bootstrap refits {boot['failed']} failed and {boot['unconverged']} did not settle; "
-                "the intervals of the parameters are rough",
+                f"of {boot['n']} bootstrap refits {boot['failed']} failed and {boot['unconverged']} did not settle; the "
+                "intervals of the parameters are rough",
             )
         )
-    runs = len(set(rows.group.tolist()))
-    if boot["n"] and boot["resample"] == "runs" and runs < 8:
-        found.append(Notice("SL204", "warning", f"only {runs} runs to resample; the bootstrap intervals are rough"))
-    return tuple(found)
+    if boot["n"] and boot["resample"] == "runs" and rows.runs < 8:
+        found.append(_warning("SL204", f"only {rows.runs} runs to resample; the bootstrap intervals are rough"))
+    return found
 
 
 def _at_bound(coordinates: Coordinates, rows: Rows, theta: Floats) -> list[Notice]:
@@ -137,9 +148,8 @@ def _at_bound(coordinates: Coordinates, rows: Rows, theta: Floats) -> list[Notic
         pull = np.max(np.abs(np.broadcast_to(f.grad.get(i, 0.0), f.value.shape) / f.value), initial=0.0)
         if p.domain != "real" and pull < 1e-6:
             out.append(
-                Notice(
+                _warning(
                     "SL302",
-                    "warning",
                     f"{p.name} ended at its bound ({float(coordinates.to_params(theta[None, :])[p.name][0, 0]):.3g}): "
                     "the data show nothing of it, and a prediction outside them rests on that",
                 )

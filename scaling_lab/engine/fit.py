@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 
-# How many of the starts are followed to a minimum: the best by objective, and some of the others at random, so that
-# a basin whose rim looks poor is seen too. With 240 points the ranking finds the best basin every time; see docs/LOG.md.
+# How many of the starts are followed to a minimum: the best by objective, and some of the others at random, so that a
+# basin whose rim looks poor is seen too.
 POLISH = (64, 32)
 # Starts whose objectives agree to this share of the best one ended at the same optimum.
 SAME_OPTIMUM = 1e-6
@@ -117,10 +117,6 @@ def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None
     residuals = settings.objective.residual(predicted, settings.objective.scale(rows.y))
     notices = diagnostics.check(coordinates, rows, theta, starts, boot)
     kept = _spread(draws, KEPT_DRAWS)
-    points = {**rows.x, law.target: rows.y, "line": rows.lines.astype(float), "run_id": rows.group.astype(str).astype(object)}
-    if rows.flops is not None:
-        points["flops"] = rows.flops
-    shown = np.unique(np.linspace(0, rows.used - 1, min(rows.used, KEPT_POINTS)).astype(int))
     return Fit(
         law=law.name,
         target=law.target,
@@ -132,14 +128,24 @@ def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None
         draws=kept if len(kept) else coordinates.to_array(best.theta),
         metrics=metrics(predicted, rows.y),
         inputs=_with_flops(rows),
-        rows={"read": rows.read, "used": rows.used, "dropped": dict(rows.dropped), "runs": len(set(rows.group.tolist()))},
+        rows={"read": rows.read, "used": rows.used, "dropped": dict(rows.dropped), "runs": rows.runs},
         noise=measure_noise(law, rows, residuals, lambda part: _quick_optimum(coordinates, part, settings)),
-        points={name: values[shown] for name, values in points.items()},
+        points=_points(law, rows),
         warnings=notices,
         notes=rows.notes,
         seed=settings.seed,
         made_by=stamp(rows.name, rows.sha256),
     )
+
+
+def _points(law: Law, rows: Rows) -> dict[str, NDArray[Any]]:
+    """The rows used, or KEPT_POINTS of them taken evenly: what a report draws and an interval's noise is drawn from."""
+    kept = np.unique(np.linspace(0, rows.used - 1, min(rows.used, KEPT_POINTS)).astype(int))
+    columns: dict[str, NDArray[Any]] = {**rows.x, law.target: rows.y, "line": rows.lines.astype(float)}
+    if rows.flops is not None:
+        columns["flops"] = rows.flops
+    columns["run_id"] = rows.group.astype(str).astype(object)
+    return {name: values[kept] for name, values in columns.items()}
 
 
 # ---------------------------------------------------------------------------------------------------------- optimum
@@ -212,7 +218,7 @@ def widths(objective: Objective, near: bool = False) -> tuple[float, ...]:
     """The wider Huber widths that lead to the objective's own, from afar or from `near` its minimum."""
     if objective.name == "l2":
         return ()
-    ladder = (3e-2, 1e-2) if not near else ()
+    ladder: tuple[float, ...] = () if near else (3e-2, 1e-2)
     # Each kink of |r| is its own narrow valley at l1's width: only small steps down the ladder stay in the right one.
     ladder += (1e-3, 1e-4, 1e-5, 1e-6) if objective.name == "l1" else ()
     return tuple(w for w in ladder if w > objective.width)
@@ -235,7 +241,7 @@ def starting_points(coordinates: Coordinates, rows: Rows, count: int, rng: np.ra
     if not linear or len(curved) > 3:
         return coordinates.random(count, rng)
     side = max(2, round(count ** (1 / len(curved)))) if curved else 1
-    axes = [np.sign(p.start[0]) * np.geomspace(*sorted(map(abs, p.start)), side) for p in curved]
+    axes = [np.sign(p.start[0]) * np.geomspace(abs(p.start[0]), abs(p.start[1]), side) for p in curved]
     grid = [axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")] if curved else []
     total = side ** len(curved)
     parts = []
@@ -246,9 +252,7 @@ def starting_points(coordinates: Coordinates, rows: Rows, count: int, rng: np.ra
     return np.concatenate(parts)
 
 
-def _solve_linear(
-    coordinates: Coordinates, rows: Rows, named: Mapping[str, Floats], count: int
-) -> dict[str, Floats]:
+def _solve_linear(coordinates: Coordinates, rows: Rows, named: Mapping[str, Floats], count: int) -> dict[str, Floats]:
     """The linear parameters, each (count,), by least squares of relative error where the others are `named`."""
     law = coordinates.law
     linear = [p for p in coordinates.free if p.name in law.linear]
@@ -266,9 +270,7 @@ def _solve_linear(
     weights = rows.y**-2.0 if law.residual == "log" else np.ones(rows.used)
     if coordinates.fixed and np.any(offset != offset[:1]):
         # A fixed linear parameter beside a curved one: the offset moves along the grid, so each place is solved alone.
-        solved = [
-            nonnegative_least_squares(columns[[g]], rows.y - offset[g], weights)[0][0] for g in range(count)
-        ]
+        solved = [nonnegative_least_squares(columns[[g]], rows.y - offset[g], weights)[0][0] for g in range(count)]
         coefficients = np.array(solved)
     else:
         coefficients, _ = nonnegative_least_squares(columns, target, weights)

@@ -155,7 +155,7 @@ def _warnings(outside: Sequence[Mapping[str, float]]) -> tuple[Notice, ...]:
         Notice(
             "SL401",
             "warning",
-            f"{len(far)} of {len(outside)} points lie more than {FAR:g} times outside the fitted range (at most "
-            f"{max(far):.3g} times); no backtest here reaches that far",
+            f"{len(far)} of {len(outside)} point{'s' if len(outside) > 1 else ''} more than {FAR:g} times outside the "
+            f"fitted range (at most {max(far):.3g} times); no backtest here reaches that far",
         ),
     )

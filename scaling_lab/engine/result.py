@@ -93,7 +93,8 @@ class Fit:
 
     def at(self, x: Mapping[str, Floats]) -> Floats:
         """The law at its optimum for inputs (n,), shape (n,)."""
-        out: Floats = np.asarray(self.entry.predict({k: np.asarray(v, dtype=float) for k, v in x.items()}, **self.values))
+        x = {name: np.asarray(v, dtype=float) for name, v in x.items()}
+        out: Floats = np.asarray(self.entry.predict(x, **self.values))
         return out
 
     def at_draws(self, x: Mapping[str, Floats]) -> Floats:
@@ -107,7 +108,7 @@ class Fit:
         """The optimum as a draw, (1, p)."""
         return np.array([[self.params[name].value for name in self.entry.names]])
 
-    def outside(self, point: Mapping[str, float]) -> dict[str, float]:
+    def outside(self, point: Mapping[str, Any]) -> dict[str, float]:
         """By what factor each input of a point, or its compute, lies beyond the fitted range; empty inside it."""
         factors = {}
         for name, value in point.items():
@@ -199,7 +200,9 @@ class Fit:
 
 def _estimate(found: Mapping[str, Any]) -> Estimate:
     ci = found["ci"]
-    return Estimate(**{**found, "ci": None if ci is None else (float(ci[0]), float(ci[1])), "value": float(found["value"])})
+    return Estimate(
+        **{**found, "value": float(found["value"]), "ci": None if ci is None else (float(ci[0]), float(ci[1]))}
+    )
 
 
 def _column(values: list[Any]) -> NDArray[Any]:

@@ -206,10 +206,10 @@ def _damped_steps(
 def _solve(matrix: Floats, right: Floats) -> Floats:
     """Solutions (b, p) of symmetric matrix (b, p, p) times s = right (b, p); the shortest one where it is singular."""
     try:
-        out: Floats = np.linalg.solve(matrix, right[:, :, None])[:, :, 0]
+        out = np.linalg.solve(matrix, right[:, :, None])[:, :, 0]
     except np.linalg.LinAlgError:  # raised for the whole batch by a single exactly singular matrix
         out = (np.linalg.pinv(matrix, hermitian=True) @ right[:, :, None])[:, :, 0]
-    return out
+    return np.asarray(out, dtype=float)
 
 
 def graduated(

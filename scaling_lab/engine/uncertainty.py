@@ -20,9 +20,7 @@ CUTS = (0.4, 0.5, 0.6, 0.7, 0.8)
 Z90 = 1.6448536269514722
 
 
-def bootstrap_weights(
-    groups: NDArray[np.generic], count: int, seed: int, least: int
-) -> tuple[NDArray[np.int32], int]:
+def bootstrap_weights(groups: NDArray[np.generic], count: int, seed: int, least: int) -> tuple[NDArray[np.int32], int]:
     """How often each row counts in each of `count` resamples of whole groups, (count, n), and how many were redrawn.
 
     A resample with fewer than `least` distinct rows can't be fitted and is drawn again. All are drawn before any is
@@ -56,36 +54,45 @@ def distance(x: Mapping[str, Floats], ranges: Mapping[str, Mapping[str, float]])
 def measure_noise(law: Law, rows: Rows, residuals: Floats, refit: Callable[[Rows], Floats | None]) -> Noise:
     """The residuals' spread, and the drift that inner backtests show.
 
-    Each inner backtest fits the runs below a compute quantile and predicts those above. A held-out error e at
-    distance d needs a drift of sqrt((e/1.645)² - sd²) / d to lie inside its 90 % interval; the drift kept for a cut
-    covers 90 % of its rows, and the largest of the cuts is the answer, since one design says little.
+    Each inner backtest fits the runs below a compute quantile and predicts those above; the largest drift that one of
+    them needs is the answer, since one design says little. `refit` maps rows to parameters (1, P), or None.
     """
     sd = float(np.median(np.abs(residuals)) * 1.4826)
     sd = max(sd, float(np.quantile(np.abs(residuals), 0.9) / Z90))
     size = rows.flops if rows.flops is not None else rows.x[law.inputs[0]]
-    top: dict[object, float] = {}
-    for g, s in zip(rows.group.tolist(), size.tolist(), strict=True):
-        top[g] = max(top.get(g, 0.0), s)
-    reach = np.array([top[g] for g in rows.group.tolist()])
+    # A run belongs to the side of its last row: its checkpoints would tell the fit about it.
+    _, run = np.unique(rows.group.astype(str), return_inverse=True)
+    reach = np.full(run.max() + 1, -np.inf)
+    np.maximum.at(reach, run, size)
     needed = []
     for cut in CUTS:
         edge = np.quantile(size, cut)
-        train, test = reach <= edge, size > edge
-        if test.sum() < 3 or train.sum() < 3:
-            continue
-        params = refit(rows.take(train))
-        if params is None:
-            continue
-        inside, outside = rows.take(train), rows.take(test)
-        named = {name: params[:, [i]] for i, name in enumerate(law.names)}
-        predicted = np.asarray(law.predict(dict(outside.x), **named))[0]
-        error = np.log(predicted / outside.y) if law.residual == "log" else predicted - outside.y
-        far = distance({**outside.x, **_flops(outside)}, _ranges({**inside.x, **_flops(inside)}))
-        use = far > 0.1
-        if use.sum() >= 3:
-            wanted = np.sqrt(np.maximum((error[use] / Z90) ** 2 - sd**2, 0)) / far[use]
-            needed.append(float(np.quantile(wanted, 0.9)))
+        train, test = reach[run] <= edge, size > edge
+        if test.sum() >= 3 and train.sum() >= 3:
+            drift = _needed_drift(law, rows.take(train), rows.take(test), sd, refit)
+            needed += [] if drift is None else [drift]
     return Noise(sd=sd, drift=max([LEAST_DRIFT, *needed]), cuts=len(needed))
+
+
+def _needed_drift(
+    law: Law, inside: Rows, outside: Rows, sd: float, refit: Callable[[Rows], Floats | None]
+) -> float | None:
+    """The drift with which 90 % intervals would have held 90 % of the rows outside; None where the fit can't say.
+
+    An error e at distance d needs sqrt((e / 1.645)² - sd²) / d.
+    """
+    params = refit(inside)
+    if params is None:
+        return None
+    named = {name: params[:, [i]] for i, name in enumerate(law.names)}
+    predicted = np.asarray(law.predict(dict(outside.x), **named))[0]
+    error = np.log(predicted / outside.y) if law.residual == "log" else predicted - outside.y
+    far = distance({**outside.x, **_flops(outside)}, _ranges({**inside.x, **_flops(inside)}))
+    # Rows just beyond the edge say nothing of growth with distance.
+    use = far > 0.1
+    if use.sum() < 3:
+        return None
+    return float(np.quantile(np.sqrt(np.maximum((error[use] / Z90) ** 2 - sd**2, 0)) / far[use], 0.9))
 
 
 def _flops(rows: Rows) -> dict[str, Floats]:

@@ -82,7 +82,7 @@ CHINCHILLA_TIED = register(
     Law(
         name="chinchilla-tied",
         title="Chinchilla with one exponent for model and data",
-        source="Hoffmann et al. 2022, arXiv:2203.15556, eq. 2 with alpha = beta; Muennighoff et al. 2023, arXiv:2305.16264",
+        source="Hoffmann et al. 2022, arXiv:2203.15556, eq. 2, alpha = beta; Muennighoff et al. 2023, arXiv:2305.16264",
         inputs=("params", "tokens"),
         params=(_E, _A, _B, Param("alpha", "", (0.05, 1.2), "exponent of both terms")),
         formula="E + A / params**alpha + B / tokens**alpha",

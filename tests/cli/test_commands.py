@@ -56,9 +56,10 @@ def test_the_whole_line_from_a_table_to_a_report(lab, table: Path, tmp_path: Pat
     assert fitted.code == 0
     on_disk = json.loads((tmp_path / "fit.json").read_text())
     assert on_disk["params"] == fitted.json["params"]
-    for key in ("schema", "law", "target", "objective", "starts", "bootstrap", "draws", "metrics", "inputs", "rows", "seed"):
-        assert key in on_disk
-    assert on_disk["made_by"]["inputs"] and "runs.csv" in on_disk["made_by"]["command"]
+    promised = "schema law target params objective starts bootstrap draws metrics inputs rows warnings seed made_by"
+    assert set(promised.split()) <= set(on_disk)
+    assert on_disk["made_by"]["inputs"]
+    assert "runs.csv" in on_disk["made_by"]["command"]
     asked = lab("predict", "fit.json", "--at", "params=7B,tokens=1.4T", "--at", "params=1e9,tokens=2e10", "--json").json
     assert [p["inputs"]["params"] for p in asked["points"]] == [7e9, 1e9]
     assert asked["points"][0]["outside"]["flops"] > 1
@@ -89,14 +90,16 @@ def test_isoflop_and_envelope_print_both_methods(lab, data_dir: Path, tmp_path: 
     assert "akima" in done.out
     assert "parabola" in done.out
     assert "<svg" in (tmp_path / "iso.svg").read_text()
-    assert lab("isoflop", path, "--where", where, *column, "--json").json["params"]["exponent"] == pytest.approx(0.497, abs=1e-3)
-    assert lab("envelope", path, "--where", where, *column, "--bootstrap", 20, "--json").json["params"]["exponent"] > 0.3
+    found = lab("isoflop", path, "--where", where, *column, "--json").json
+    assert found["params"]["exponent"] == pytest.approx(0.497, abs=1e-3)
+    found = lab("envelope", path, "--where", where, *column, "--bootstrap", 20, "--json").json
+    assert 0.3 < found["params"]["exponent"] < 0.7
 
 
 def test_laws_are_listed_and_explained(lab) -> None:
     assert "chinchilla-tied" in lab("laws").out
     one = lab("laws", "chinchilla").out
-    for part in ("E + A / params**alpha + B / tokens**beta", "nats/token", "1.69", "2404.10102", "above 0", "all parameters"):
+    for part in ("E + A / params**alpha + B / tokens**beta", "nats/token", "1.69", "2404.10102", "above 0"):
         assert part in one, part
     assert len(lab("laws", "--json").json["laws"]) >= 4
 
@@ -117,7 +120,11 @@ BAD = {
     "bad condition": (("fit", "chinchilla", "runs.csv", "--where", "tokns > 1"), 2, "did you mean 'tokens'"),
     "empty selection": (("fit", "chinchilla", "runs.csv", "--where", "tokens > 1e30"), 1, "leaves no row of 30"),
     "fixed nonsense": (("fit", "chinchilla", "runs.csv", "--fix", "alfa=1"), 2, "did you mean 'alpha'"),
-    "both splits": (("backtest", "runs.csv", "--law", "chinchilla", "--test-above", "1e20", "--test-fraction", ".2"), 2, "both"),
+    "two splits": (
+        ("backtest", "runs.csv", "--law", "chinchilla", "--test-above", "1e20", "--test-fraction", ".2"),
+        2,
+        "both",
+    ),
     "unknown method": (("isoflop", "runs.csv", "--method", "cubic"), 2, "no method 'cubic'"),
 }
 
@@ -156,7 +163,8 @@ def test_stdin_is_a_table(tmp_path: Path) -> None:
 def test_ctrl_c_in_a_long_fit_leaves_the_old_file_alone(table: Path, tmp_path: Path) -> None:
     out = tmp_path / "fit.json"
     out.write_text("the fit of yesterday")
-    command = [sys.executable, "-m", "scaling_lab", "fit", "kaplan-nd", str(table), "--bootstrap", "2000000", "--out", str(out)]
+    words = ["fit", "kaplan-nd", str(table), "--bootstrap", "2000000", "--out", str(out)]
+    command = [sys.executable, "-m", "scaling_lab", *words]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     time.sleep(4)
     assert process.poll() is None, process.stderr.read()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scaling_lab.decide.allocate import allocate, best_split
 from scaling_lab.decide.allocate import _least_flops as least_flops
+from scaling_lab.decide.allocate import allocate, best_split
 from scaling_lab.engine.fit import fit
 from scaling_lab.errors import LabError, UsageError
 from scaling_lab.laws import LAWS

@@ -21,7 +21,7 @@ EXPRESSIONS = {
     "power of dual by number": lambda a, b: (a + b) ** 2.5 + a**-1,
     "quotients": lambda a, b: 1.0 / a + a / b - np.divide(b, 3.0) + np.array([1.0, 2.0]) / b,
     "sums with arrays": lambda a, b: np.array([1.0, 2.0]) - a + (3.0 - b) - np.array([0.5, 0.1]) * a,
-    "array first ufuncs": lambda a, b: np.multiply(np.array([2.0, 5.0]), a) + np.subtract(np.ones(2), b) + np.add(1.0, b),
+    "array first ufuncs": lambda a, b: np.multiply(np.array([2.0, 5.0]), a) + np.subtract(np.ones(2), np.add(1.0, b)),
     "same variable twice": lambda a, b: a * a * b + a * (a + b) * a,
 }
 

@@ -83,9 +83,7 @@ def test_workers_and_chunks_do_not_change_the_numbers(epoch: pd.DataFrame) -> No
 
     def run(size: int, workers: int) -> Solutions:
         return solve.in_chunks(
-            lambda part: newton(
-                lambda t: coordinates.model(x, t), starts[part], y, weights[part], Objective()
-            ),
+            lambda part: newton(lambda t: coordinates.model(x, t), starts[part], y, weights[part], Objective()),
             40,
             size,
             workers,
