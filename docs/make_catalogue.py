@@ -38,8 +38,8 @@ def section(law: Law) -> str:
 def page() -> str:
     """The whole catalogue in Markdown."""
     head = (
-        "# The laws\n\nMade from the registry by `python docs/make_catalogue.py`; `scaling-lab laws LAW` prints the same.\n"
-        "Losses are in nats per token."
+        "# The laws\n\nMade from the registry by `python docs/make_catalogue.py`; `scaling-lab laws LAW` prints "
+        "the same. Losses are in nats per token."
     )
     return "\n\n".join([head, *map(section, LAWS.values())]) + "\n"
 

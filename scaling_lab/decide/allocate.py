@@ -101,9 +101,9 @@ def allocate(
         )
     budget = budget[reach]
     params, tokens, _ = best_split(law, {n: v[reach] for n, v in named.items()}, budget, inference_tokens)
-    capped = unique_tokens is not None and bool(tokens[0] > unique_tokens)
-    if capped:
-        tokens = np.minimum(tokens, unique_tokens)
+    held = unique_tokens if unique_tokens is not None and tokens[0] > unique_tokens else None
+    if held is not None:
+        tokens = np.minimum(tokens, held)
         params = budget / (6.0 * tokens + 2.0 * inference_tokens)
     x = {"params": params[:1], "tokens": tokens[:1]}
     low, high = interval(fit, x, level, noise=False)
@@ -121,7 +121,7 @@ def allocate(
         inference_tokens=inference_tokens,
         target_loss=target_loss,
         outside=outside,
-        warnings=_notices(fit, outside, unique_tokens if capped else None),
+        warnings=_notices(fit, outside, held),
     )
 
 

@@ -101,7 +101,8 @@ def _design(rows: Rows) -> list[Notice]:
                     _warning(
                         "SL101",
                         f"flops is not within a factor 2 of 6*params*tokens in {odd.sum()} of {rows.used} rows "
-                        f"(first: line {rows.lines[odd][0]}, ratio {share[odd][0]:.3g}); check what params and flops count",
+                        f"(first: line {rows.lines[odd][0]}, ratio {share[odd][0]:.3g}); check what params and "
+                        "flops count",
                     )
                 )
     for name, values in x.items():
@@ -118,8 +119,8 @@ def _optimum(starts: Mapping[str, int]) -> list[Notice]:
     return [
         _warning(
             "SL301",
-            f"only {starts['at_best']} of {starts['polished']} polished starts reached the best optimum; raise --starts "
-            "and see whether it stays",
+            f"only {starts['at_best']} of {starts['polished']} polished starts reached the best optimum; raise "
+            "--starts and see whether it stays",
         )
     ]
 
@@ -130,8 +131,8 @@ def _bootstrap(rows: Rows, boot: Mapping[str, Any]) -> list[Notice]:
         found.append(
             _warning(
                 "SL305",
-                f"of {boot['n']} bootstrap refits {boot['failed']} failed and {boot['unconverged']} did not settle; the "
-                "intervals of the parameters are rough",
+                f"of {boot['n']} bootstrap refits {boot['failed']} failed and {boot['unconverged']} did not settle; "
+                "the intervals of the parameters are rough",
             )
         )
     if boot["n"] and boot["resample"] == "runs" and rows.runs < 8:
