@@ -100,9 +100,9 @@ def rotary_table(seq_len: int, head_width: int) -> Tensor:
 
 def rotate(x_BHTK: Tensor, rotary_2TK: Tensor) -> Tensor:
     """`x` with the pairs (k, k + K/2) of its last axis turned by the angle of their position."""
-    cos_TK, sin_TK = rotary_2TK[0].to(x_BHTK.dtype), rotary_2TK[1].to(x_BHTK.dtype)
-    first, second = x_BHTK.chunk(2, dim=-1)
-    return torch.cat([first * cos_TK - second * sin_TK, second * cos_TK + first * sin_TK], dim=-1)
+    cos_TK, sin_TK = rotary_2TK
+    first, second = x_BHTK.float().chunk(2, dim=-1)  # angles need more than bf16's 8 bits
+    return torch.cat([first * cos_TK - second * sin_TK, second * cos_TK + first * sin_TK], dim=-1).to(x_BHTK.dtype)
 
 
 def initialise(model: Decoder, shape: Shape, seed: int) -> None:

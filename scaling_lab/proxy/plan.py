@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,8 @@ _TRAIN_DEFAULTS: dict[str, Any] = {
 }
 _TRAIN_KEYS = {*_TRAIN_DEFAULTS, "lr", "warmup_steps"}
 _RUN_KEYS = {*_MODEL_KEYS, *_TRAIN_KEYS, "tokens", "seed", "data_seed", "role"}
-_GRID_KEYS = {"sizes", "tokens", "lrs", "seeds", "role"}
+_GRID_AXES = {"sizes", "tokens", "lrs", "seeds"}
+_GRID_KEYS = {*_GRID_AXES, *_TRAIN_KEYS, "role"}
 _LR_RULE_KEYS = {"coefficient", "params_power", "tokens_power"}
 
 
@@ -128,28 +129,28 @@ def read_sweep(file: str | Path, out: str | Path | None = None) -> Sweep:
 
     The out folder is `out`, else the file's own `out` (relative to the file), else runs/NAME in the current folder.
     """
-    file = Path(file)
-    source = Source(file)
+    source = Source(Path(file))
     content = source.read()
     source.check_keys(content, {"sweep", "model", "train", "grid", "run"}, "the file")
     header = source.table(content, "sweep", _SWEEP_KEYS)
-    name = source.text(header, "name", file.stem)
-    seed = source.whole(header, "seed", 0, least=0)
-    runs = list(_settings(source, content, source.text(header, "corpus", "stdlib"), seed))
-    if not runs:
-        raise source.fault("no runs: it has neither a [grid] with sizes and tokens nor a [[run]]")
+    name = source.text(header, "name", source.file.stem)
+    if Path(name).name != name:
+        raise source.fault(f"name = {name!r} can't be the name of a folder", "name")
+    corpus = source.text(header, "corpus", "stdlib")
     plans, roles = [], {}
-    for place, settings in runs:
-        plan = _plan(source, place, settings)
+    for place, settings in _settings(source, content, source.whole(header, "seed", 0, least=0)):
+        plan = _plan(source, place, corpus, settings)
         if plan.run_id in roles:
             raise source.fault(f"{place} repeats another run ({plan.run_id}): give it another seed or take it out")
         plans.append(plan)
         roles[plan.run_id] = source.text(settings, "role", "fit")
-    folder = file.parent / header["out"] if "out" in header else Path("runs") / name
+    if not plans:
+        raise source.fault("no runs: it has neither a [grid] with sizes and tokens nor a [[run]]")
+    folder = source.file.parent / source.text(header, "out", "") if "out" in header else Path("runs") / name
     return Sweep(
         name=name,
-        corpus=plans[0].corpus,
-        file=file,
+        corpus=corpus,
+        file=source.file,
         sha256=source.sha256,
         out=Path(out) if out is not None else folder,
         device=source.choice(header, "device", "auto", ("auto", "cpu", "cuda")),
@@ -159,29 +160,49 @@ def read_sweep(file: str | Path, out: str | Path | None = None) -> Sweep:
     )
 
 
-def _settings(source: Source, content: dict[str, Any], corpus: str, seed: int) -> Iterable[tuple[str, dict[str, Any]]]:
-    """Where each run stands in the file, and its settings: defaults < [train], [model] < size < the run's own."""
-    defaults = {"corpus": corpus, "seed": seed, **_TRAIN_DEFAULTS}
-    common = source.table(content, "model", _MODEL_KEYS) | source.table(content, "train", _TRAIN_KEYS)
-    grid = source.table(content, "grid", _GRID_KEYS)
-    if grid:
-        sizes = source.entries(grid, "sizes", _MODEL_KEYS | _TRAIN_KEYS, "[grid] sizes")
-        tokens = source.listed(grid, "tokens")
-        rates = source.listed(grid, "lrs") if "lrs" in grid else [None]
-        seeds = source.listed(grid, "seeds") if "seeds" in grid else [seed]
-        role = {"role": grid["role"]} if "role" in grid else {}
-        for (index, size), count, rate, own in itertools.product(enumerate(sizes, 1), tokens, rates, seeds):
-            rated = {} if rate is None else {"lr": rate}
-            yield f"[grid] size {index}", {**defaults, **common, **size, **rated, **role, "tokens": count, "seed": own}
+def _settings(source: Source, content: dict[str, Any], seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where each run stands in the file, and its settings."""
+    common = _over(
+        {"seed": seed, **_TRAIN_DEFAULTS},
+        source.table(content, "model", _MODEL_KEYS),
+        source.table(content, "train", _TRAIN_KEYS),
+    )
+    grids = content.get("grid", [])
+    for grid in source.entries({"grid": [grids] if isinstance(grids, dict) else grids}, "grid", _GRID_KEYS, "[grid]"):
+        yield from _grid_settings(source, grid, common)
     for index, run in enumerate(source.entries(content, "run", _RUN_KEYS, "[[run]]"), 1):
-        yield f"[[run]] {index}", {**defaults, **common, **run}
+        yield f"[[run]] {index}", _over(common, run)
 
 
-def _plan(source: Source, place: str, settings: dict[str, Any]) -> RunPlan:
+def _grid_settings(
+    source: Source, grid: dict[str, Any], common: dict[str, Any]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every size on every token count, with every rate and every seed."""
+    axes = {key: source.listed(grid, key) for key in ("sizes", "tokens")}
+    rates = source.listed(grid, "lrs") if "lrs" in grid else [None]
+    seeds = source.listed(grid, "seeds") if "seeds" in grid else [common["seed"]]
+    own = {key: value for key, value in grid.items() if key not in _GRID_AXES}
+    sizes = source.entries(axes, "sizes", _MODEL_KEYS | _TRAIN_KEYS, "[grid] sizes")
+    for (index, size), tokens, rate, seed in itertools.product(enumerate(sizes, 1), axes["tokens"], rates, seeds):
+        cell = {"tokens": tokens, "seed": seed, **({} if rate is None else {"lr": rate})}
+        yield f"[grid] size {index}", _over(common, own, size, cell)
+
+
+def _over(*levels: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of all levels, later ones over earlier; a warm-up given either way replaces one given the other."""
+    merged: dict[str, Any] = {}
+    for level in levels:
+        if "warmup" in level:
+            merged.pop("warmup_steps", None)
+        merged.update(level)
+    return merged
+
+
+def _plan(source: Source, place: str, corpus: str, settings: dict[str, Any]) -> RunPlan:
     for key in ("width", "depth", "heads", "tokens", "lr"):
         if key not in settings:
             raise source.fault(f"{place} has no {key}")
-    width = source.whole(settings, "width")
+    shape = _shape(source, place, settings)
     batch_tokens, seq_len = source.whole(settings, "batch_tokens"), source.whole(settings, "seq_len")
     if batch_tokens % seq_len:
         raise source.fault(f"{place}: batch_tokens = {batch_tokens} is no multiple of seq_len = {seq_len}")
@@ -189,22 +210,46 @@ def _plan(source: Source, place: str, settings: dict[str, Any]) -> RunPlan:
     steps = round(asked / batch_tokens)
     if steps < 1:
         raise source.fault(f"{place}: {asked:g} tokens are too few for one step of {batch_tokens} tokens", "tokens")
+    tokens = steps * batch_tokens
     seed = source.whole(settings, "seed", least=0)
+    return RunPlan(
+        corpus=corpus,
+        width=shape.width,
+        depth=shape.depth,
+        heads=shape.heads,
+        mlp_width=shape.mlp_width,
+        tied=shape.tied,
+        seq_len=seq_len,
+        tokens=tokens,
+        batch_tokens=batch_tokens,
+        lr=_learning_rate(source, place, settings, parameters(shape).params, tokens),
+        warmup_steps=_warmup_steps(source, place, settings, steps),
+        seed=seed,
+        data_seed=source.whole(settings, "data_seed", seed, least=0),
+        **_choices(source, settings),
+    )
+
+
+def _shape(source: Source, place: str, settings: dict[str, Any]) -> Shape:
+    width = source.whole(settings, "width")
     # Two thirds of 4·width, so that three matrices weigh what two did (Shazeer, 2002.05202); in multiples of 8.
     hidden = source.whole(settings, "mlp_width", 8 * -(-width // 3))
-    decided: dict[str, Any] = {
-        "corpus": settings["corpus"],
-        "width": width,
-        "depth": source.whole(settings, "depth"),
-        "heads": source.whole(settings, "heads"),
-        "mlp_width": hidden,
-        "tied": source.flag(settings, "tied", True),
-        "seq_len": seq_len,
-        "tokens": steps * batch_tokens,
-        "batch_tokens": batch_tokens,
-        "lr": 0.0,
+    depth, heads = source.whole(settings, "depth"), source.whole(settings, "heads")
+    try:
+        shape = Shape(VOCAB_SIZE, width, depth, heads, hidden, tied=source.flag(settings, "tied", True))
+    except BadInput as fault:
+        raise source.fault(f"{place}: {fault}", "heads") from fault
+    if shape.head_width % 2:
+        raise source.fault(
+            f"{place}: width / heads = {shape.head_width} is odd, and rotary positions turn pairs", "heads"
+        )
+    return shape
+
+
+def _choices(source: Source, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that are read as they stand."""
+    return {
         "schedule": source.choice(settings, "schedule", "", SCHEDULES),
-        "warmup_steps": _warmup_steps(source, place, settings, steps),
         "floor": source.number(settings, "floor", least=0.0, most=1.0),
         "decay": source.number(settings, "decay", above=0.0, most=1.0),
         "weight_decay": source.number(settings, "weight_decay", least=0.0),
@@ -212,21 +257,10 @@ def _plan(source: Source, place: str, settings: dict[str, Any]) -> RunPlan:
         "beta2": source.number(settings, "beta2", least=0.0, below=1.0),
         "grad_clip": source.number(settings, "grad_clip", above=0.0),
         "precision": source.choice(settings, "precision", "", PRECISIONS),
-        "seed": seed,
-        "data_seed": source.whole(settings, "data_seed", seed, least=0),
         "validation_sequences": source.whole(settings, "validation_sequences"),
         "curve_points": source.whole(settings, "curve_points"),
         "curve_spacing": source.choice(settings, "curve_spacing", "", SPACINGS),
     }
-    assert set(decided) == {field.name for field in fields(RunPlan)}
-    plan = RunPlan(**decided)
-    try:
-        counted = plan.counts.params
-    except BadInput as fault:
-        raise source.fault(f"{place}: {fault}", "heads") from fault
-    if plan.shape.head_width % 2:
-        raise source.fault(f"{place}: width / heads = {plan.shape.head_width} is odd, and rotary positions turn pairs")
-    return RunPlan(**{**decided, "lr": _learning_rate(source, place, settings, counted, plan.tokens)})
 
 
 def _warmup_steps(source: Source, place: str, settings: dict[str, Any], steps: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -61,6 +62,13 @@ def resolve_device(asked: str) -> str:
     if asked == "cuda" and not torch.cuda.is_available():
         raise BadInput("no CUDA device is available to torch", fix="use --device cpu, or auto")
     return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def choose_threads(plan: RunPlan) -> int:
+    """One thread for a small model, every core that this process may use for a larger one."""
+    if plan.counts.params < ONE_THREAD_BELOW_PARAMS:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def evaluation_steps(total: int, points: int, spacing: str) -> set[int]:
@@ -207,7 +215,7 @@ def train_run(plan: RunPlan, folder: Path, session: Session) -> dict[str, Any]:
 
     Raises Stopped, everything saved, when `should_stop` turns true. The clock counts training steps alone.
     """
-    threads = session.threads or (1 if plan.counts.params < ONE_THREAD_BELOW_PARAMS else torch.get_num_threads())
+    threads = session.threads or choose_threads(plan)
     torch.set_num_threads(threads)
     trainer = Trainer(plan, session)
     trainer.load(folder, session.corpus.sha256)
