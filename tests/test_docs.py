@@ -81,9 +81,12 @@ def test_every_example_runs(script: Path, folder: Path) -> None:
     assert "Warning" not in done.stderr
 
 
-def test_the_example_table_is_what_its_script_makes(tmp_path: Path) -> None:
-    runpy.run_path(str(ROOT / "examples" / "make_runs.py"))["main"](tmp_path / "runs.csv")
-    assert (tmp_path / "runs.csv").read_bytes() == (ROOT / "examples" / "runs.csv").read_bytes()
+def test_the_example_tables_are_what_their_script_makes(tmp_path: Path) -> None:
+    runpy.run_path(str(ROOT / "examples" / "make_tables.py"))["main"](tmp_path)
+    made = sorted(tmp_path.rglob("*.csv"))
+    assert len(made) == 6
+    for path in made:
+        assert path.read_bytes() == (ROOT / "examples" / path.relative_to(tmp_path)).read_bytes(), path.name
 
 
 def test_every_toml_of_the_examples_is_toml() -> None:
