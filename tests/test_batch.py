@@ -333,3 +333,11 @@ def test_command_json(invoke: Callable[..., Any], write: Write, monkeypatch: pyt
     found = json.loads(done.stdout)
     assert found["out"] == "JOBS-results"
     assert found["jobs"][0]["status"] == "done"
+
+
+def test_the_example_of_the_manual_is_read(write: Write) -> None:
+    text = (Path(__file__).resolve().parents[1] / "docs" / "batch.md").read_text(encoding="utf-8")
+    path = write(head=text.split("```toml\n")[1].split("```")[0])
+    web, every = read_jobs(path).jobs
+    assert (web.split, web.flops, web.laws) == (Split("flops", 3e20), 1e23, ("chinchilla", "chinchilla-tied"))
+    assert (every.split, every.laws, every.settings.bootstrap) == (None, ("all",), 200)
