@@ -52,7 +52,8 @@ class Demo:
             f"backtest: on the {mine.test} largest of these runs {mine.law} is {mine.metrics.mape:.2%} off and its "
             f"{LEVEL:.0%} intervals hold {mine.coverage:.0%} (best law: {best.law}, {best.metrics.mape:.2%})",
             f"prediction: {p.value[0]:.3f} [{p.low[0]:.3f}, {p.high[0]:.3f}] nats/token for the held-out run, "
-            f"{factor:.3g} times the compute; measured {loss:.3f}, {inside} the interval, {p.value[0] / loss - 1:+.2%} off",
+            f"{factor:.3g} times the compute; measured {loss:.3f}, {inside} the interval, "
+            f"{p.value[0] / loss - 1:+.2%} off",
             f"next: {a.flops.value:.3g} FLOP go best into {format_quantity(a.params.value)} parameters "
             f"[{format_quantity(a.params.ci[0])}, {format_quantity(a.params.ci[1])}] and "
             f"{format_quantity(a.tokens.value)} tokens",
