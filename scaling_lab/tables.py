@@ -362,7 +362,12 @@ def _parse_jsonl(name: str, text: str) -> tuple[pd.DataFrame, NDArray[np.int64]]
             raise BadInput("not a JSON object", file=name, line=number, fix="put one object on each line")
         records.append(_flatten(record))
         lines.append(number)
-    return _plain_columns(pd.DataFrame.from_records(records), name), np.array(lines)
+    try:
+        frame = pd.DataFrame.from_records(records)
+    except OverflowError:
+        # An integer beyond 1e308 in a column of floats: some pandas can hold it only as it is.
+        frame = pd.DataFrame(records, dtype=object)
+    return _plain_columns(frame, name), np.array(lines)
 
 
 def _flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -710,11 +715,16 @@ def _floats(cells: pd.Series[Any]) -> Floats:
         return np.full(len(cells), np.nan)
     try:
         found = pd.to_numeric(cells, errors="coerce")
-        return found.to_numpy(dtype=float, na_value=np.nan).copy()
     except (OverflowError, TypeError, ValueError):
         # Integers beyond 1e308, which only a Python object can hold.
-        found = pd.to_numeric(cells.astype(str), errors="coerce")
-        return found.to_numpy(dtype=float, na_value=np.nan).copy()
+        cells = cells.map(str)
+        found = pd.to_numeric(cells, errors="coerce")
+    values = found.to_numpy(dtype=float, na_value=np.nan).copy()
+    if not pd.api.types.is_numeric_dtype(cells):
+        # Some pandas read the last digit of a text one too high or low: Python's own float does not.
+        plain = np.isfinite(values)
+        values[plain] = cells.to_numpy(dtype=object)[plain].astype(float)
+    return values
 
 
 # -------------------------------------------------------------------------------------------------- rows for a law
