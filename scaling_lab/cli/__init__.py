@@ -10,7 +10,7 @@ import typer
 
 from .. import __version__
 from ..errors import LabError
-from . import decide, fit, laws, proxy, report
+from . import batch, decide, fit, ingest, laws, proxy, report
 
 INTERRUPTED = "interrupted; no result was written"
 
@@ -48,7 +48,9 @@ for command in (
     decide.allocate,
     decide.isoflop,
     decide.envelope,
+    ingest.ingest,
     report.report,
+    batch.batch,
 ):
     app.command()(command)
 app.add_typer(proxy.app, name="proxy")

@@ -214,14 +214,16 @@ def _quick_optimum(coordinates: Coordinates, rows: Rows, settings: Settings) -> 
     return coordinates.to_array(best.theta)
 
 
-def widths(objective: Objective, near: bool = False) -> tuple[float, ...]:
-    """The wider Huber widths that lead to the objective's own, from afar or from `near` its minimum."""
+def widths(objective: Objective, spread: float = 0.1) -> tuple[float, ...]:
+    """The wider Huber widths that lead to the objective's own, from where residuals are about `spread`.
+
+    Thirds, down to twice the objective's width; at l1's width each kink is a valley of its own, and only small steps
+    down the ladder stay in the right one.
+    """
     if objective.name == "l2":
         return ()
-    ladder: tuple[float, ...] = () if near else (3e-2, 1e-2)
-    # Each kink of |r| is its own narrow valley at l1's width: only small steps down the ladder stay in the right one.
-    ladder += (1e-3, 1e-4, 1e-5, 1e-6) if objective.name == "l1" else ()
-    return tuple(w for w in ladder if w > objective.width)
+    rungs = np.geomspace(spread / 3, 1e-6, 24) if objective.name == "l1" else spread / 3.0 ** np.arange(1, 12)
+    return tuple(float(w) for w in rungs if w > 2 * objective.width)
 
 
 def chunk_size(points: int) -> int:
@@ -301,7 +303,9 @@ def _bootstrap(
     weights, redrawn = bootstrap_weights(groups, settings.bootstrap, settings.seed, least=len(coordinates.free) + 1)
     account["redrawn"] = redrawn
     target = settings.objective.scale(rows.y)
-    size, near = chunk_size(rows.used), widths(settings.objective, near=True)
+    size = chunk_size(rows.used)
+    fitted = np.asarray(coordinates.law.predict(dict(rows.x), **coordinates.to_params(theta[None, :])))[0]
+    near = widths(settings.objective, float(np.median(np.abs(settings.objective.residual(fitted, target)))))
     blocks = [*range(0, settings.bootstrap, 16 * size), settings.bootstrap]
     parts = []
     for start, stop in pairwise(blocks):
