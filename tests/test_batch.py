@@ -314,7 +314,7 @@ def test_command(invoke: Callable[..., Any], write: Write, tmp_path: Path) -> No
     done = invoke("JOBS.toml", "--out", "here", "--keep-going")
     assert isinstance(done.exception, FinishedWithFailures)
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("first   hestness  runs used 30")
+    assert lines[0].startswith("first   hestness        runs used 30")
     assert lines[1].startswith("none    failed: none.csv: no such file")
     assert "held-out error" in lines[2]
     assert lines[-1] == "index: here/index.html"

@@ -77,12 +77,13 @@ def _warn(done: Batch) -> None:
 
 def _summary(done: Batch) -> list[str]:
     width = max(len(outcome.name) for outcome in done.outcomes)
+    names = max((len(law["law"]) for outcome in done.outcomes for law in outcome.laws[:1]), default=0)
     lines = []
     for outcome in done.outcomes:
         said = f"failed: {outcome.error}" if outcome.error else outcome.status
         if outcome.status == "done":
             numbers = "  ".join(f"{name} {value}" for name, value in _numbers(outcome).items() if value)
-            said = f"{outcome.laws[0]['law']}  {numbers}  {done.jobs.out / outcome.files['report']}"
+            said = f"{outcome.laws[0]['law']:<{names}}  {numbers}  {done.jobs.out / outcome.files['report']}"
         lines.append(f"{outcome.name:<{width}}  {said}")
         lines += [f"{'':<{width}}  {law} left out: {why}" for law, why in outcome.failed_laws.items()]
     return [*lines, f"index: {done.jobs.out / 'index.html'}"]
