@@ -69,6 +69,12 @@ class MissingExtra(LabError):
         super().__init__(f"{purpose} needs {package}, which is not installed; run: pip install 'scaling-lab[{extra}]'")
 
 
+class ConditionMet(LabError):
+    """A warning that --fail-on names has come up; the results were written (exit 4)."""
+
+    exit_code = 4
+
+
 class FinishedWithFailures(LabError):
     """A batch or a sweep ran to its end and some of it failed (exit 5)."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import UsageError
+from ..errors import ConditionMet, UsageError
 from ..quantities import ALIASES, parse_assignments, parse_number
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ DropBadOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of starts and resamples.")]
+FailOnOption = Annotated[
+    str | None, typer.Option("--fail-on", metavar="warning|error|CODE,...", help="Exit 4 where such a warning came up.")
+]
 LevelOption = Annotated[float, typer.Option("--level", help="Probability that an interval aims at.")]
 
 
@@ -98,6 +102,21 @@ def warn(notices: Iterable[Notice], notes: Iterable[str] = ()) -> None:
         typer.echo(f"note: {note}", err=True)
     for notice in notices:
         typer.echo(f"{notice.severity} {notice.code}: {notice.message}", err=True)
+
+
+def fail_on(condition: str | None, notices: Iterable[Notice]) -> None:
+    """Raises ConditionMet where a notice is as bad as `condition`, or has one of its codes."""
+    if not condition:
+        return
+    wanted = {word.strip() for word in condition.split(",")}
+    unknown = [w for w in wanted if w not in ("warning", "error") and not re.fullmatch(r"SL\d{3}", w)]
+    if unknown:
+        raise UsageError(f"--fail-on {unknown[0]!r} is neither warning, error nor a code such as SL301")
+    if "warning" in wanted:
+        wanted.add("error")
+    met = sorted({n.code for n in notices if n.code in wanted or n.severity in wanted})
+    if met:
+        raise ConditionMet(f"--fail-on {condition}: {', '.join(met)} came up; the results are written")
 
 
 @contextlib.contextmanager

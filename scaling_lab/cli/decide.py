@@ -8,6 +8,7 @@ import typer
 
 from .common import (
     DropBadOption,
+    FailOnOption,
     FitArgument,
     JsonOption,
     LevelOption,
@@ -16,6 +17,7 @@ from .common import (
     SeedOption,
     TableArgument,
     WhereOption,
+    fail_on,
     number_option,
     pairs,
     show,
@@ -35,6 +37,7 @@ def allocate(
         float | None, number_option("--unique-tokens", help="Tokens that exist; none is repeated.")
     ] = None,
     level: LevelOption = 0.9,
+    fail: FailOnOption = None,
     json: JsonOption = False,
 ) -> None:
     """Split a compute budget between model size and data, with intervals."""
@@ -55,6 +58,7 @@ def allocate(
         show_json(found.to_dict())
     else:
         show(terminal.allocation(found))
+    fail_on(fail, found.warnings)
 
 
 def isoflop(

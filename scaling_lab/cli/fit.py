@@ -8,6 +8,7 @@ import typer
 
 from .common import (
     DropBadOption,
+    FailOnOption,
     FitArgument,
     JsonOption,
     LevelOption,
@@ -16,6 +17,7 @@ from .common import (
     SeedOption,
     TableArgument,
     WhereOption,
+    fail_on,
     fixed,
     number_option,
     pairs,
@@ -42,6 +44,7 @@ def fit(
     params_column: ParamsColumnOption = None,
     drop_bad: DropBadOption = False,
     seed: SeedOption = 0,
+    fail: FailOnOption = None,
     json: JsonOption = False,
 ) -> None:
     """Fit one law to a table of finished runs."""
@@ -76,6 +79,7 @@ def fit(
         show(terminal.fit(found))
         if out:
             show(f"saved to {out}")
+    fail_on(fail, found.warnings)
 
 
 def predict(
@@ -85,6 +89,7 @@ def predict(
     ] = None,
     table: Annotated[str | None, typer.Option("--table", help="Points as a table.")] = None,
     level: LevelOption = 0.9,
+    fail: FailOnOption = None,
     json: JsonOption = False,
 ) -> None:
     """Predict the loss at points, each with an interval and its distance from the data."""
@@ -101,6 +106,7 @@ def predict(
         show_json(found.to_dict())
     else:
         show(terminal.predictions(found))
+    fail_on(fail, found.warnings)
 
 
 def backtest(
@@ -119,6 +125,7 @@ def backtest(
     params_column: ParamsColumnOption = None,
     drop_bad: DropBadOption = False,
     seed: SeedOption = 0,
+    fail: FailOnOption = None,
     json: JsonOption = False,
 ) -> None:
     """Fit laws to the small runs and score them on the large ones."""
@@ -147,3 +154,4 @@ def backtest(
         show_json(found.to_dict())
     else:
         show(terminal.backtest(found))
+    fail_on(fail, [notice for scored in found.laws for notice in scored.fit.warnings])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.predict import interval
+from ..engine.predict import interval, no_draws
 from ..engine.result import Fit, Notice
 from ..errors import LabError, UsageError
 from ..laws import Law
@@ -135,7 +135,7 @@ def _quantile(values: Floats, missing: int, level: float) -> Quantile:
 
 
 def _notices(fit: Fit, outside: Mapping[str, float], held: float | None) -> tuple[Notice, ...]:
-    found = []
+    found = [*no_draws(fit)]
     if held is not None:
         found.append(
             Notice(

@@ -70,7 +70,7 @@ def predict(
     value = fit.at(x)
     low, high = interval(fit, x, level)
     outside = tuple(fit.outside(with_flops({name: v[i] for name, v in x.items()})) for i in range(len(value)))
-    return Predictions(x, fit.target, value, low, high, level, outside, _warnings(outside))
+    return Predictions(x, fit.target, value, low, high, level, outside, (*no_draws(fit), *_warnings(outside)))
 
 
 def interval(fit: Fit, x: Mapping[str, Floats], level: float, noise: bool = True) -> tuple[Floats, Floats]:
@@ -90,6 +90,14 @@ def interval(fit: Fit, x: Mapping[str, Floats], level: float, noise: bool = True
     # The optimum itself is never called impossible, however skewed the draws are.
     value = fit.at(x)
     return np.minimum(low, value), np.maximum(high, value)
+
+
+def no_draws(fit: Fit) -> tuple[Notice, ...]:
+    """A warning where the fit has no bootstrap, so that its intervals leave out the parameters' doubt."""
+    if len(fit.draws) > 1:
+        return ()
+    message = "the fit has no bootstrap: these intervals leave out the doubt of the parameters and are too narrow"
+    return (Notice("SL405", "warning", message),)
 
 
 def with_flops(x: Mapping[str, Floats]) -> dict[str, Floats]:

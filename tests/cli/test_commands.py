@@ -144,6 +144,19 @@ def test_a_fault_is_one_clear_line(lab, table: Path, case: str) -> None:
     assert not list(Path().glob(".*"))
 
 
+def test_fail_on_ends_with_4_after_the_results_are_written(lab, table: Path, tmp_path: Path) -> None:
+    fitted = ("fit", "chinchilla", table, "--bootstrap", 0, "--out", "fit.json")
+    assert lab(*fitted, "--fail-on", "warning").code == 0
+    asked = ("predict", "fit.json", "--at", "params=7B,tokens=1.4T", "--json")
+    done = lab(*asked, "--fail-on", "SL405,SL301")
+    assert done.code == 4
+    assert done.json["points"]
+    assert "--fail-on SL405,SL301: SL405 came up" in done.err
+    assert lab(*asked, "--fail-on", "SL301").code == 0
+    assert lab(*asked, "--fail-on", "warning").code == 4
+    assert lab(*asked, "--fail-on", "warnings").code == 2
+
+
 def test_debug_shows_the_traceback(lab, monkeypatch: pytest.MonkeyPatch) -> None:
     from scaling_lab.errors import BadInput
 

@@ -106,7 +106,7 @@ def test_unique_tokens_cap_data_with_a_warning() -> None:
     found = allocate(fit("chinchilla", chinchilla_table(), bootstrap=0), 1e23, unique_tokens=1e11)
     assert found.tokens.value == 1e11
     assert found.params.value == pytest.approx(1e23 / 6e11)
-    assert [w.code for w in found.warnings] == ["SL403", "SL404"]
+    assert [w.code for w in found.warnings] == ["SL405", "SL403", "SL404"]
 
 
 @pytest.mark.parametrize("law", ["chinchilla-tied", "kaplan-nd"])
