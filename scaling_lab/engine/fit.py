@@ -153,55 +153,66 @@ def _points(law: Law, rows: Rows) -> dict[str, NDArray[Any]]:
 
 def optimum(coordinates: Coordinates, rows: Rows, settings: Settings) -> tuple[Solutions, dict[str, int]]:
     """The best minimum found (a batch of one) and an account of the starts; raises where the data can't tell one."""
-    law, objective = coordinates.law, settings.objective
     free = len(coordinates.free)
     if rows.used < max(free + 1, 2):
         dropped = sum(rows.dropped.values())
         raise NotEnoughData(
-            rows.used, free + 1, law.name, f" ({dropped} of {rows.read} rows were left out)" if dropped else ""
+            rows.used, free + 1, coordinates.law.name, f" ({dropped} of {rows.read} rows left out)" if dropped else ""
         )
     diagnostics.check_identified(coordinates, rows)
     rng = np.random.default_rng([settings.seed, 0])
     theta = starting_points(coordinates, rows, settings.starts, rng)
-    target = objective.scale(rows.y)
-
-    def rank(part: slice) -> Floats:
-        with np.errstate(all="ignore"):
-            r = objective.residual(np.asarray(law.predict(dict(rows.x), **coordinates.to_params(theta[part]))), target)
-            total = np.sum(objective.terms(np.broadcast_to(r, (len(theta[part]), rows.used))), axis=1)
-        return np.where(np.isfinite(total), total, np.inf)
-
-    size = chunk_size(rows.used)
-    ranked = np.concatenate([rank(slice(at, at + size)) for at in range(0, len(theta), size)])
+    ranked = _objectives(coordinates, rows, settings.objective, theta)
+    if not free:
+        only = np.array([CONVERGED], dtype=np.int8)
+        account = {"n": 1, "polished": 1, "converged": 1, "at_best": 1}
+        return Solutions(theta, ranked, only, np.zeros(1, dtype=np.int64)), account
     order = np.argsort(ranked, kind="stable")
     best, random = settings.polish
-    chosen = np.concatenate([order[:best], rng.permutation(order[best:])[:random]])
-    ones = np.ones(rows.used)
-    ended = in_chunks(
-        lambda part: graduated(
-            lambda t: coordinates.model(rows.x, t), theta[chosen[part]], target, ones, objective, widths(objective)
-        ),
-        len(chosen),
-        min(size, max(1, len(chosen) // 4)),
-        settings.workers,
-    )
-    usable = np.isfinite(ended.value) & (ended.status != NOT_FINITE)
-    if not usable.any():
-        raise DidNotConverge(
-            f"{law.name}: none of {len(theta)} starts gives a finite loss on {rows.name}; check the units of "
-            f"{', '.join(law.inputs)}"
-        )
-    values = np.where(usable, ended.value, np.inf)
+    chosen = theta[np.concatenate([order[:best], rng.permutation(order[best:])[:random]])]
+    ended = _polish(coordinates, rows, settings, chosen)
+    values = np.where(np.isfinite(ended.value) & (ended.status != NOT_FINITE), ended.value, np.inf)
     first = int(np.argmin(values))
-    at_best = int(np.sum(values <= values[first] * (1 + SAME_OPTIMUM) + 1e-300))
+    if not np.isfinite(values[first]):
+        raise DidNotConverge(
+            f"{coordinates.law.name}: none of {len(theta)} starts gives a finite loss on {rows.name}; check the units "
+            f"of {', '.join(coordinates.law.inputs)}"
+        )
     account = {
         "n": len(theta),
         "polished": len(chosen),
         "converged": int(np.sum(ended.status == CONVERGED)),
-        "at_best": at_best,
+        "at_best": int(np.sum(values <= values[first] * (1 + SAME_OPTIMUM) + 1e-300)),
     }
-    pick = slice(first, first + 1)
-    return Solutions(ended.theta[pick], ended.value[pick], ended.status[pick], ended.steps[pick]), account
+    return ended.take(slice(first, first + 1)), account
+
+
+def _objectives(coordinates: Coordinates, rows: Rows, objective: Objective, theta: Floats) -> Floats:
+    """The objective (B,) at starts (B, p), infinite where it is not a number."""
+    target, size = objective.scale(rows.y), chunk_size(rows.used)
+    parts = []
+    for at in range(0, len(theta), size):
+        params = coordinates.to_params(theta[at : at + size])
+        with np.errstate(all="ignore"):
+            r = objective.residual(np.asarray(coordinates.law.predict(dict(rows.x), **params)), target)
+            parts.append(np.sum(objective.terms(np.broadcast_to(r, (len(theta[at : at + size]), rows.used))), axis=1))
+    total = np.concatenate(parts)
+    return np.where(np.isfinite(total), total, np.inf)
+
+
+def _polish(coordinates: Coordinates, rows: Rows, settings: Settings, theta: Floats) -> Solutions:
+    """The minima that starts (B, p) lead to."""
+    objective = settings.objective
+    target, ones = objective.scale(rows.y), np.ones(rows.used)
+
+    def solve(part: slice) -> Solutions:
+        return graduated(
+            lambda t: coordinates.model(rows.x, t), theta[part], target, ones, objective, widths(objective)
+        )
+
+    # At least four chunks, so that every core has work.
+    size = min(chunk_size(rows.used), max(1, len(theta) // 4))
+    return in_chunks(solve, len(theta), size, settings.workers)
 
 
 def _quick_optimum(coordinates: Coordinates, rows: Rows, settings: Settings) -> Floats | None:

@@ -80,6 +80,10 @@ class Solutions:
     status: NDArray[np.int8]
     steps: NDArray[np.int64]
 
+    def take(self, keep: slice) -> Solutions:
+        """Some of the starts."""
+        return Solutions(self.theta[keep], self.value[keep], self.status[keep], self.steps[keep])
+
     @classmethod
     def join(cls, parts: Sequence[Solutions]) -> Solutions:
         """The same starts in one batch."""

@@ -207,6 +207,13 @@ def test_fixed_parameters_are_held() -> None:
     assert (found.draws[:, 0] == 1.8).all()
 
 
+def test_a_law_with_nothing_free_is_scored_as_it_is() -> None:
+    found = fit("chinchilla", chinchilla_table(0.003), fix=TRUTH)
+    assert found.values == TRUTH
+    assert found.metrics.mape == pytest.approx(0.003, rel=0.5)
+    assert found.starts == {"n": 1, "polished": 1, "converged": 1, "at_best": 1}
+
+
 def test_runs_are_resampled_whole() -> None:
     """Checkpoints of one run move together: four copies of each run leave the standard errors as they were."""
     table = chinchilla_table(0.01)
