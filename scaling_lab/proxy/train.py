@@ -39,6 +39,7 @@ class RunState:
     train_loss_sum: float = 0.0
     train_loss_steps: int = 0
     wall_s: float = 0.0
+    cpu_s: float = 0.0  # of every thread, validation included: what the run cost on a machine shared with others
     validation_s: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
 
@@ -101,9 +102,26 @@ class Trainer:
         ).tolist()  # plain numbers: the optimizer keeps them in its checkpoint
         self.stream = TrainingStream(session.corpus, plan.seq_len, plan.data_seed)
         self.held_out_NT = held_out_sequences(session.corpus, plan.seq_len, plan.validation_sequences)
+        self.evaluations = evaluation_steps(plan.steps, plan.curve_points, plan.curve_spacing)
         self.state = RunState()
         # Stays on the device, so that a step need not wait for its own loss.
         self.train_loss_sum = torch.zeros((), dtype=torch.float64, device=session.device)
+
+    def advance(self) -> bool:
+        """One update and, where one is due, a point of the curve; False where a loss is not finite."""
+        state, finite = self.state, True
+        began, cpu_began = time.perf_counter(), time.process_time()
+        self.step()
+        if state.step in self.evaluations:
+            synchronise(self.device)
+            trained = time.perf_counter()
+            finite = self.evaluate()
+            state.validation_s += time.perf_counter() - trained
+            state.wall_s += trained - began
+        else:
+            state.wall_s += time.perf_counter() - began
+        state.cpu_s += time.process_time() - cpu_began
+        return finite
 
     def step(self) -> None:
         """One update on the next batch."""
@@ -220,22 +238,12 @@ def train_run(plan: RunPlan, folder: Path, session: Session) -> dict[str, Any]:
     trainer = Trainer(plan, session)
     trainer.load(folder, session.corpus.sha256)
     state = trainer.state
-    evaluations = evaluation_steps(plan.steps, plan.curve_points, plan.curve_spacing)
     diverged, saved_at = False, time.monotonic()
     while state.step < plan.steps and not diverged:
         if session.should_stop():
             trainer.save(folder, session.corpus.sha256)
             raise Stopped(f"stopped in run {plan.run_id} at step {state.step} of {plan.steps}, everything saved")
-        began = time.perf_counter()
-        trainer.step()
-        if state.step in evaluations:
-            synchronise(session.device)
-            trained = time.perf_counter()
-            diverged = not trainer.evaluate()
-            state.validation_s += time.perf_counter() - trained
-            state.wall_s += trained - began
-        else:
-            state.wall_s += time.perf_counter() - began
+        diverged = not trainer.advance()
         session.on_step(state.step, state.curve[-1]["loss"] if state.curve else None)
         if time.monotonic() - saved_at >= session.checkpoint_seconds and state.step < plan.steps and not diverged:
             trainer.save(folder, session.corpus.sha256)
@@ -280,6 +288,7 @@ def make_record(trainer: Trainer, session: Session, diverged: bool, threads: int
             "device": torch.cuda.get_device_name() if session.device == "cuda" else "cpu",
             "threads": threads,
             "wall_s": round(state.wall_s, 3),
+            "cpu_s": round(state.cpu_s, 3),
             "validation_s": round(state.validation_s, 3),
         },
     }
