@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..engine.backtest import Backtest, backtest
+from ..engine.backtest import Backtest, backtest, fitting_laws
 from ..engine.fit import fit_rows, law_rows
 from ..engine.predict import Predictions, predict
 from ..engine.result import Fit
 from ..errors import DidNotConverge, FinishedWithFailures, LabError, NotEnoughData, NotIdentified
 from ..files import made_by, to_json, write_text
-from ..laws import LAWS, Law, get_law
+from ..laws import Law, get_law
 from ..tables import Table, read_table
 from .allocate import Allocation, allocate
 from .jobs import ALL, Job, Jobs
@@ -150,11 +150,7 @@ def _laws(job: Job, table: Table) -> list[Law]:
     """The job's laws; `all` stands for every law whose inputs the table has."""
     if ALL not in job.laws:
         return list({get_law(name).name: get_law(name) for name in job.laws}.values())
-
-    def there(name: str) -> bool:
-        return table.has(name) or (name == "flops" and table.has("params") and table.has("tokens"))
-
-    found = [law for law in LAWS.values() if all(map(there, (*law.inputs, law.target)))]
+    found = fitting_laws(table)
     if not found:
         raise LabError(f"{job.table}: no law's inputs are all in this table; name columns with map")
     return found

@@ -130,13 +130,18 @@ def backtest(
     return Backtest(split, tuple(sorted(scored, key=lambda s: s.metrics.mape)), failed, account)
 
 
+def fitting_laws(table: Table) -> list[Law]:
+    """The laws whose inputs and target the table has, flops also as 6 * params * tokens; none is an empty list."""
+
+    def there(name: str) -> bool:
+        return table.has(name) or (name == "flops" and table.has("params") and table.has("tokens"))
+
+    return [law for law in LAWS.values() if all(map(there, (*law.inputs, law.target)))]
+
+
 def _laws(laws: Sequence[str | Law] | str, table: Table) -> list[Law]:
     if laws == "all" or list(laws) == ["all"]:
-
-        def there(name: str) -> bool:
-            return table.has(name) or (name == "flops" and table.has("params") and table.has("tokens"))
-
-        found = [law for law in LAWS.values() if all(map(there, (*law.inputs, law.target)))]
+        found = fitting_laws(table)
         if not found:
             raise BadInput("no law's inputs are all in this table", file=table.name, fix="name columns with --map")
         return found
@@ -204,4 +209,4 @@ def _score(law: Law, train: Rows, test: Rows, settings: Settings, level: float) 
     )
 
 
-__all__ = ["Backtest", "Objective", "Scored", "backtest"]
+__all__ = ["Backtest", "Objective", "Scored", "backtest", "fitting_laws"]

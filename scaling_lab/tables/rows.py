@@ -1,0 +1,218 @@
+"""The rows of a table that a law can use, with an account of those that it can't."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BadInput
+from ..quantities import QUANTITIES, Quantity
+from .table import Floats, Skipped, Table, column_numbers
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Numbers ready for a law: `x` maps each input to (n,), `y` the target (n,), `group` the run of each row (n,).
+
+    `flops` is the table's compute, or 6 * params * tokens, or None where neither is there. `dropped` counts rows left
+    out by reason; `read` = used + dropped.
+    """
+
+    x: Mapping[str, Floats]
+    y: Floats
+    group: NDArray[Any]
+    grouped: bool
+    lines: NDArray[np.int64]
+    flops: Floats | None
+    inputs: Mapping[str, Mapping[str, Any]]
+    read: int
+    dropped: Mapping[str, int]
+    skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...]
+    name: str
+    sha256: str
+
+    @property
+    def runs(self) -> int:
+        """The number of distinct runs."""
+        return len(set(self.group.tolist()))
+
+    @property
+    def used(self) -> int:
+        """The number of rows."""
+        return len(self.y)
+
+    def take(self, keep: NDArray[Any]) -> Rows:
+        """The rows of a mask or an index, with nothing said of the others."""
+        return replace(
+            self,
+            x={name: values[keep] for name, values in self.x.items()},
+            y=self.y[keep],
+            group=self.group[keep],
+            lines=self.lines[keep],
+            flops=None if self.flops is None else self.flops[keep],
+        )
+
+
+def rows_for(
+    table: Table,
+    inputs: Iterable[str],
+    target: str = "loss",
+    *,
+    positive_target: bool = True,
+    drop_bad: bool = False,
+) -> Rows:
+    """The numbers that a law needs, with an account of the rows that can't be used.
+
+    An empty cell is a measurement that isn't there: its row is left out and counted. A cell with something impossible
+    (text, nan, inf, not above zero) raises BadInput, unless `drop_bad` leaves such rows out too, counted by reason.
+    """
+    wanted = list(dict.fromkeys([*inputs, target]))
+    derive_flops = "flops" in wanted and not table.has("flops")
+    if derive_flops:
+        wanted = [n for n in dict.fromkeys(["params", "tokens", *wanted]) if n != "flops"]
+    notes = [table.notes[name] for name in (*wanted, "run_id") if name in table.notes]
+    if derive_flops:
+        notes.append("flops is not in the table: taken as 6 * params * tokens")
+    numbers, out = _usable(table, wanted, () if positive_target else (target,), drop_bad)
+    group, grouped = _groups(table)
+    if grouped:
+        _mark_duplicates(table, numbers, target, group, drop_bad, out)
+    keep = np.ones(len(table.frame), dtype=bool)
+    keep[list(out)] = False
+    skipped = (*table.skipped, *(Skipped(int(table.lines[row]), why) for row, why in sorted(out.items())))
+    numbers = {name: values[keep] for name, values in numbers.items()}
+    flops = _flops(table, numbers, keep)
+    if derive_flops and flops is not None:
+        numbers["flops"] = flops
+    if target not in QUANTITIES:
+        notes.append(f"the target is column {target!r}")
+    return Rows(
+        x={name: numbers[name] for name in inputs},
+        y=numbers[target],
+        group=group[keep],
+        grouped=grouped,
+        lines=table.lines[keep],
+        flops=flops,
+        inputs={name: _describe(table, name, numbers[name], derive_flops) for name in inputs},
+        read=table.read,
+        dropped=dict(Counter(s.why for s in skipped)),
+        skipped=skipped,
+        notes=tuple(notes),
+        name=table.name,
+        sha256=table.sha256,
+    )
+
+
+def _usable(
+    table: Table, wanted: Iterable[str], any_sign: Container[str], drop_bad: bool
+) -> tuple[dict[str, Floats], dict[int, str]]:
+    """The wanted columns as floats, and {row: why} of the rows that can't be used; raises BadInput, see rows_for."""
+    numbers: dict[str, Floats] = {}
+    out: dict[int, str] = {}
+    for name in wanted:
+        values, text = column_numbers(table, name)
+        bad = _faults(table, name, values, text, name not in any_sign)
+        if bad and not drop_bad:
+            row = min(bad)
+            more = f" ({len(bad)} such rows)" if len(bad) > 1 else ""
+            raise BadInput(
+                bad[row] + more,
+                file=table.name,
+                line=int(table.lines[row]),
+                column=table.columns.get(name, name),
+                fix="mend it, select rows with --where, or leave such rows out, counted, with --drop-bad-rows",
+            )
+        for row in bad:
+            out.setdefault(row, f"{name} impossible")
+        for row in np.flatnonzero(np.isnan(values)).tolist():
+            out.setdefault(row, f"{name} missing")
+        numbers[name] = values
+    return numbers, out
+
+
+def _faults(table: Table, name: str, values: Floats, text: Mapping[int, str], positive: bool) -> dict[int, str]:
+    """{row: fault} of one column: what is not a number, not finite, or impossible for the quantity."""
+    found = {row: f"{cell!r} is not a finite number" for row, cell in text.items()}
+    domain = QUANTITIES.get(name, Quantity(name, "", "", domain="real")).domain
+    if positive or domain == "positive":
+        wrong, why = values <= 0, "not above zero"
+    elif domain == "nonnegative":
+        wrong, why = values < 0, "below zero"
+    else:
+        return found
+    for row in np.flatnonzero(wrong):
+        found[int(row)] = f"{values[row]:g} is {why}"
+    return found
+
+
+def _groups(table: Table) -> tuple[NDArray[Any], bool]:
+    """The run of each row: `run_id` where the table has it, else each row for itself."""
+    import pandas as pd
+
+    if not table.has("run_id"):
+        return np.arange(len(table.frame)), False
+    ids = table.text("run_id")
+    # A row without an id is a run of its own, not one of a run called "".
+    nameless = np.flatnonzero(pd.Series(ids).str.strip().to_numpy(dtype=object) == "")
+    ids[nameless] = [f"row {row}" for row in nameless]
+    return ids, True
+
+
+def _mark_duplicates(
+    table: Table, numbers: Mapping[str, Floats], target: str, group: NDArray[Any], drop_bad: bool, out: dict[int, str]
+) -> None:
+    """Marks rows that repeat a run's measurement; a repeat with another value raises BadInput, or marks all of them."""
+    import pandas as pd
+
+    keys = pd.DataFrame({name: values for name, values in numbers.items() if name != target} | {"run": group})
+    keys = keys.drop(index=list(out))
+    if not keys.duplicated().any():
+        return
+    at = keys.groupby(list(keys.columns), sort=False, dropna=False).ngroup()
+    rows, codes = at.index.to_numpy(), at.to_numpy()
+    y = numbers[target][rows]
+    first = np.unique(codes, return_index=True)[1][codes]
+    apart = y != y[first]
+    if apart.any() and not drop_bad:
+        row = int(np.argmax(apart))
+        raise BadInput(
+            f"run_id {group[rows[row]]!r} stands at line {table.lines[rows[first[row]]]} too, with another {target} "
+            f"({y[first[row]]:g} there, {y[row]:g} here)",
+            file=table.name,
+            line=int(table.lines[rows[row]]),
+            column=table.columns.get("run_id", "run_id"),
+            fix="give each run an id of its own, or keep one of the two with --where",
+        )
+    torn = np.isin(codes, codes[apart])
+    out |= dict.fromkeys(rows[torn].tolist(), f"{target} differs between rows of one run")
+    out |= dict.fromkeys(rows[~torn & (first != np.arange(len(rows)))].tolist(), "duplicate row")
+
+
+def _flops(table: Table, numbers: Mapping[str, Floats], keep: NDArray[np.bool_]) -> Floats | None:
+    """Compute of the kept rows: the table's own where every row has it, else 6 * params * tokens, else None."""
+    if "flops" in numbers:
+        return numbers["flops"]
+    if table.has("flops"):
+        values, _ = column_numbers(table, "flops")
+        if np.all(np.isfinite(values[keep]) & (values[keep] > 0)):
+            return values[keep]
+    if "params" in numbers and "tokens" in numbers:
+        return 6.0 * numbers["params"] * numbers["tokens"]
+    return None
+
+
+def _describe(table: Table, name: str, values: Floats, derived: bool) -> dict[str, Any]:
+    column = "6*params*tokens" if name == "flops" and derived else table.columns.get(name, name)
+    known = next((q for q in QUANTITIES.values() if column in (q.name, *q.aliases)), None)
+    about: dict[str, Any] = {"column": column, "unit": QUANTITIES[name].unit if name in QUANTITIES else ""}
+    if name.startswith("params"):
+        about["counts"] = known.counts if known and known.counts else f"as column {column} counts"
+    if values.size:
+        about |= {"min": float(values.min()), "max": float(values.max())}
+    return about
