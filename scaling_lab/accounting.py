@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from .errors import BadInput, nearest
 
@@ -75,6 +76,11 @@ def parameters(shape: Shape) -> Counts:
         params_vocab=vocab,
         params_nonvocab=body + positions,
     )
+
+
+def six_nd(params: Any, tokens: Any) -> Any:
+    """Training compute as 6 * params * tokens, in floating point: as integers it overflows above 9.2e18 in silence."""
+    return 6.0 * params * tokens
 
 
 def flops_6nd(shape: Shape, context: int) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from .accounting import six_nd
 from .decide.allocate import Allocation, allocate
 from .engine.backtest import Backtest, backtest
 from .engine.fit import Progress, fit
@@ -79,7 +80,7 @@ def demo(out: str | os.PathLike[str] = "out/demo", progress: Progress | None = N
     held_out = frame[frame["role"] == "held-out"].iloc[0]
     large = {"params": float(held_out["params"]), "tokens": float(held_out["tokens"])}
     found = predict(fitted, large, LEVEL)
-    split = allocate(fitted, 6.0 * large["params"] * large["tokens"])
+    split = allocate(fitted, six_nd(large["params"], large["tokens"]))
     fitted.save(out / "fit.json")
     write_text(out / "backtest.json", to_json(tested.to_dict()) + "\n")
     write_text(out / "predict.json", to_json(found.to_dict()) + "\n")

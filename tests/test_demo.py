@@ -30,7 +30,10 @@ def test_the_demo_holds_prediction_and_measurement_side_by_side(tmp_path: Path) 
     found = demo(tmp_path / "out")
     small = pd.read_csv(shipped_table()).query("role == 'fit'")
     assert found.fit.rows["used"] == len(small)
-    assert found.fit.inputs["flops"]["max"] < found.predictions.inputs["params"][0] * found.predictions.inputs["tokens"][0] * 6
+    assert (
+        found.fit.inputs["flops"]["max"]
+        < found.predictions.inputs["params"][0] * found.predictions.inputs["tokens"][0] * 6
+    )
     assert len(found.summary()) == 5
     page = found.report.read_text()
     assert f"{found.predictions.value[0]:.3f}" in page

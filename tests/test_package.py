@@ -42,7 +42,12 @@ def test_the_demo_runs_from_the_wheel_without_torch(site: Path, tmp_path: Path) 
     printed = json.loads(done.stdout)
     assert len(printed["summary"]) == 5
     assert Path(tmp_path, printed["report"]).read_text().lower().startswith("<!doctype html>")
-    assert {p.name for p in (tmp_path / "page").iterdir()} == {"report.html", "fit.json", "backtest.json", "predict.json"}
+    assert {p.name for p in (tmp_path / "page").iterdir()} == {
+        "report.html",
+        "fit.json",
+        "backtest.json",
+        "predict.json",
+    }
 
 
 def test_the_wheel_holds_templates_and_data_and_no_tests(site: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..accounting import six_nd
 from ..engine.predict import interval, no_draws
 from ..engine.result import Fit, Notice
 from ..errors import LabError, UsageError
@@ -107,7 +108,7 @@ def allocate(
         params = budget / (6.0 * tokens + 2.0 * inference_tokens)
     x = {"params": params[:1], "tokens": tokens[:1]}
     low, high = interval(fit, x, level, noise=False)
-    outside = fit.outside({**{k: v[0] for k, v in x.items()}, "flops": 6.0 * params[0] * tokens[0]})
+    outside = fit.outside({**{k: v[0] for k, v in x.items()}, "flops": six_nd(params[0], tokens[0])})
     missing = int(np.sum(~reach))
     return Allocation(
         law=fit.law,
@@ -181,7 +182,7 @@ def _convention(fit: Fit) -> tuple[Notice, ...]:
     """A warning where the table's own compute is not 6*N*D, which the budget here is."""
     if "flops" not in fit.points or not {"params", "tokens"} <= set(fit.points):
         return ()
-    share = float(np.median(np.asarray(fit.points["flops"]) / (6.0 * fit.points["params"] * fit.points["tokens"])))
+    share = float(np.median(np.asarray(fit.points["flops"]) / six_nd(fit.points["params"], fit.points["tokens"])))
     if 0.9 < share < 1.1:
         return ()
     return (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..accounting import six_nd
 from ..errors import BadInput, LabError, UsageError
 from ..laws import LAWS, Law, get_law
 from ..quantities import ALIASES
@@ -154,8 +155,8 @@ def _measure(table: Table, rows: Rows, by: str) -> Floats:
         return rows.x[by]
     if by == "flops":
         if rows.flops is None and table.has("params") and table.has("tokens"):
-            both = column_numbers(table, "params")[0] * column_numbers(table, "tokens")[0]
-            return 6.0 * both[np.isin(table.lines, rows.lines)]
+            both = six_nd(column_numbers(table, "params")[0], column_numbers(table, "tokens")[0])
+            return np.asarray(both[np.isin(table.lines, rows.lines)])
         if rows.flops is not None:
             return rows.flops
     values, _ = column_numbers(table, by)

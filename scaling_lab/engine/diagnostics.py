@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..accounting import six_nd
 from ..errors import NotIdentified
 from ..tables import Rows
 from .coordinates import Coordinates
@@ -94,7 +95,7 @@ def _design(rows: Rows) -> list[Notice]:
                 )
             )
         if rows.flops is not None:
-            share = rows.flops / (6.0 * x["params"] * x["tokens"])
+            share = rows.flops / six_nd(x["params"], x["tokens"])
             odd = (share < 0.5) | (share > 2.0)
             if odd.any():
                 found.append(

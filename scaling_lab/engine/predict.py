@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..accounting import six_nd
 from ..errors import BadInput, UsageError, nearest
 from ..quantities import QUANTITIES
 from ..tables import Table, column_numbers, read_table
@@ -104,7 +105,7 @@ def with_flops(x: Mapping[str, Floats]) -> dict[str, Floats]:
     """The inputs, with compute as 6 * params * tokens where they say it and don't name it."""
     out = dict(x)
     if "flops" not in out and "params" in out and "tokens" in out:
-        out["flops"] = 6.0 * np.asarray(out["params"]) * np.asarray(out["tokens"])
+        out["flops"] = six_nd(np.asarray(out["params"], dtype=float), out["tokens"])
     return out
 
 
@@ -142,7 +143,7 @@ def _points_of_table(fit: Fit, table: Table) -> dict[str, Floats]:
     x = {}
     for name in fit.entry.inputs:
         if name == "flops" and not table.has("flops"):
-            x[name] = 6.0 * column_numbers(table, "params")[0] * column_numbers(table, "tokens")[0]
+            x[name] = six_nd(column_numbers(table, "params")[0], column_numbers(table, "tokens")[0])
             continue
         values, faults = column_numbers(table, name)
         wrong = sorted({*faults, *np.flatnonzero(~(values > 0)).tolist()})

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from ..accounting import six_nd
 from ..engine.backtest import Backtest, Scored
 from ..engine.metrics import metrics
 from ..engine.predict import Predictions
@@ -246,7 +247,7 @@ def _convention(fit: Fit) -> str:
     if "flops" not in fit.points:
         return ""
     own = np.asarray(fit.points["flops"], dtype=float)
-    share = own / (6.0 * np.asarray(fit.points["params"], dtype=float) * np.asarray(fit.points["tokens"], dtype=float))
+    share = own / six_nd(np.asarray(fit.points["params"], dtype=float), np.asarray(fit.points["tokens"], dtype=float))
     low, high = np.quantile(share, [0.05, 0.95])
     if low > 0.95 and high < 1.05:
         return ""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..accounting import six_nd
 from ..errors import BadInput
 from ..quantities import QUANTITIES, Quantity
 from .table import Floats, Skipped, Table, column_numbers
@@ -203,7 +204,7 @@ def _flops(table: Table, numbers: Mapping[str, Floats], keep: NDArray[np.bool_])
         if np.all(np.isfinite(values[keep]) & (values[keep] > 0)):
             return values[keep]
     if "params" in numbers and "tokens" in numbers:
-        return 6.0 * numbers["params"] * numbers["tokens"]
+        return six_nd(numbers["params"], numbers["tokens"])
     return None
 
 
