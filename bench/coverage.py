@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scaling_lab.engine.backtest import backtest
+from scaling_lab.engine.backtest import Scored, backtest
 from scaling_lab.engine.fit import Settings
+from scaling_lab.engine.metrics import coverage
 
 HERE = Path(__file__).resolve().parent
 DATA = Path(os.environ.get("SCALING_LAB_DATA", HERE.parent.parent / "shared" / "data"))
@@ -52,6 +53,13 @@ def splits() -> Iterator[tuple[str, str, pd.DataFrame]]:
     yield "steplaw_dense", "grid minima, N <= 5.4e8, D <= 3e10", grids.assign(held_out=(~small) * 1.0)
 
 
+def parameters_alone(scored: Scored) -> float:
+    """The share of held-out runs inside the usual interval: bootstrap quantiles of the law and nothing else."""
+    inputs = {name: scored.x[name] for name in scored.fit.entry.inputs}
+    low, high = np.quantile(scored.fit.at_draws(inputs), [0.05, 0.95], axis=0)
+    return coverage(scored.measured, low, high)
+
+
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--out", type=Path, default=HERE / "results" / "coverage.json")
@@ -60,15 +68,17 @@ def main() -> None:
     for family, name, table in splits():
         found = backtest(table, LAWS, by="held_out", test_above=0.5, settings=Settings(bootstrap=300))
         for scored in found.laws:
-            rows.append({"family": family, "split": name, **scored.to_dict()})
+            alone = parameters_alone(scored)
+            rows.append({"family": family, "split": name, **scored.to_dict(), "coverage_parameters_alone": alone})
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(rows, indent=1) + "\n")
     frame = pd.DataFrame(rows)
-    print("| table | splits | law | MAE | covered | width % |\n| --- | --- | --- | --- | --- | --- |")
+    print(f"| table | splits | law | MAE | covered | width % | parameters alone |\n|{' --- |' * 7}")
     for (family, law), part in frame.groupby(["family", "law"]):
         covered = np.average(part.coverage, weights=part.test)
         width = 100 * part.width.mean()
-        print(f"| {family} | {len(part)} | {law} | {part.mae.mean():.4f} | {covered:.0%} | {width:.1f} |")
+        alone = np.average(part.coverage_parameters_alone, weights=part.test)
+        print(f"| {family} | {len(part)} | {law} | {part.mae.mean():.4f} | {covered:.0%} | {width:.1f} | {alone:.0%} |")
     pooled = np.average(frame.coverage, weights=frame.test)
     families = frame.groupby("family").apply(lambda g: np.average(g.coverage, weights=g.test))
     mean = families.mean()
