@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,14 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BadInput, LabError
+from ..errors import BadInput
 from ..files import made_by, to_json, write_text
 from ..laws import Law, get_law
 from .metrics import Metrics
 from .solve import Objective
+from .stored import check_fit
 
 Floats = NDArray[np.float64]
 SCHEMA = "scaling-lab/fit/1"
+# The end of an interval is the chance of single draws where fewer than about this many lie beyond it.
+FEW = 5
 
 
 @dataclass(frozen=True)
@@ -109,12 +113,18 @@ class Fit:
         return np.array([[self.params[name].value for name in self.entry.names]])
 
     def outside(self, point: Mapping[str, Any]) -> dict[str, float]:
-        """By what factor each input of a point, or its compute, lies beyond the fitted range; empty inside it."""
+        """By what factor each input of a point, or its compute, lies beyond the fitted range; empty inside it.
+
+        Raises BadInput where one is not a finite number above zero, as 6 * params * tokens of absurd sizes is not.
+        """
         factors = {}
         for name, value in point.items():
             known = self.inputs.get(name, {})
             if "min" in known:
-                factor = max(float(value) / known["max"], known["min"] / float(value))
+                size = float(value)
+                if not (math.isfinite(size) and size > 0):
+                    raise BadInput(f"{name} = {size:g} is not a finite number above zero", fix="mend the point")
+                factor = max(size / known["max"], known["min"] / size)
                 # Digits lost in printing a number are no extrapolation.
                 if factor > 1 + 1e-9:
                     factors[name] = factor
@@ -148,26 +158,25 @@ class Fit:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any], file: str | None = None) -> Fit:
-        """The fit of FIT.json's contents; raises BadInput where they are of another schema or incomplete."""
+        """The fit of FIT.json's contents; raises BadInput where they are of another schema, incomplete or damaged."""
         if not isinstance(found, Mapping) or found.get("schema") != SCHEMA:
             schema = found.get("schema") if isinstance(found, Mapping) else None
             raise BadInput(
                 f"is not a fit this version reads (schema {schema!r}, wanted {SCHEMA!r})", file=file, fix="fit again"
             )
         try:
-            law = get_law(found["law"])
+            law = check_fit(found)
             objective = dict(found["objective"])
             value = objective.pop("value")
-            params = {name: _estimate(found["params"][name]) for name in law.names}
             return cls(
                 law=law.name,
                 target=found["target"],
-                params=params,
+                params={name: _estimate(found["params"][name]) for name in law.names},
                 objective=Objective(**objective),
                 value=value,
                 starts=found["starts"],
                 bootstrap=found["bootstrap"],
-                draws=np.array(found["draws"]["values"], dtype=float).reshape(-1, len(law.names)),
+                draws=np.array(found["draws"]["values"], dtype=float),
                 metrics=Metrics(**found["metrics"]),
                 inputs=found["inputs"],
                 rows=found["rows"],
@@ -178,10 +187,9 @@ class Fit:
                 seed=found["seed"],
                 made_by=found["made_by"],
             )
-        except LabError:
-            raise
-        except (KeyError, TypeError, ValueError) as fault:
-            raise BadInput(f"the fit is incomplete or damaged ({fault!r})", file=file, fix="fit again") from None
+        except (KeyError, TypeError, ValueError, OverflowError) as fault:
+            what = f"no {fault}" if isinstance(fault, KeyError) else fault
+            raise BadInput(f"the fit is incomplete or damaged ({what})", file=file, fix="fit again") from None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Fit:
@@ -195,6 +203,9 @@ class Fit:
         except ValueError as fault:
             line = getattr(fault, "lineno", None)
             raise BadInput("is not JSON, or was cut short", file=str(path), line=line, fix="fit again") from None
+        except RecursionError:
+            what = "values are nested without end"
+            raise BadInput(f"the fit is incomplete or damaged ({what})", file=str(path), fix="fit again") from None
         return cls.from_dict(found, str(path))
 
 
@@ -207,6 +218,19 @@ def _estimate(found: Mapping[str, Any]) -> Estimate:
 
 def _column(values: list[Any]) -> NDArray[Any]:
     return np.array(values, dtype=object if values and isinstance(values[0], str) else float)
+
+
+def too_few_draws(fit: Fit, level: float) -> tuple[Notice, ...]:
+    """A warning where fewer than FEW draws lie beyond each end of an interval at `level`, which are then chance."""
+    beyond = len(fit.draws) * (1 - level) / 2
+    # Without a bootstrap there is nothing to count: SL405 says that.
+    if len(fit.draws) < 2 or beyond >= FEW:
+        return ()
+    message = (
+        f"{len(fit.draws)} bootstrap draws are too few for intervals at {level:g}: {beyond:.2g} of them lie beyond "
+        "each end; ask for a lower --level, or fit with a larger --bootstrap (1,000 draws at most are kept)"
+    )
+    return (Notice("SL407", "warning", message),)
 
 
 def stamp(rows_name: str, sha256: str) -> dict[str, Any]:

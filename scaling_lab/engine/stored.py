@@ -1,0 +1,199 @@
+"""What a FIT.json must hold before a Fit is made of it: each check raises ValueError with what is wrong, and where."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..laws import LAWS, Law, Param
+
+SEVERITIES = ("info", "warning", "error")
+
+
+def check_fit(found: Mapping[str, Any]) -> Law:
+    """The law of the contents of FIT.json, all of which were found sound; raises ValueError where one is not."""
+    law = _law(found)
+    if found["target"] != law.target:
+        raise ValueError(f"target {found['target']!r}, where {law.name} is a law of {law.target}")
+    _params(_mapping(found, "params"), law)
+    _draws(_mapping(found, "draws"), law)
+    _objective(_mapping(found, "objective"))
+    _accounts(found)
+    _noise(_mapping(found, "noise"))
+    _inputs(_mapping(found, "inputs"), law)
+    _points(_mapping(found, "points"), law)
+    _words(found)
+    return law
+
+
+def _law(found: Mapping[str, Any]) -> Law:
+    name = found["law"]
+    if not isinstance(name, str) or name not in LAWS:
+        raise ValueError(f"no law named {name!r}")
+    return LAWS[name]
+
+
+# ------------------------------------------------------------------------------------------------- kinds of values
+
+
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{where} is {_short(value)}, not a finite number")
+    return float(value)
+
+
+def _positive(value: Any, where: str) -> float:
+    if not _number(value, where) > 0:
+        raise ValueError(f"{where} is {_short(value)}, not above zero")
+    return float(value)
+
+
+def _share(value: Any, where: str) -> None:
+    if not 0 < _number(value, where) < 1:
+        raise ValueError(f"{where} is {_short(value)}, not between 0 and 1")
+
+
+def _count(value: Any, where: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{where} is {_short(value)}, not a count")
+
+
+def _text(value: Any, where: str) -> None:
+    if not isinstance(value, str):
+        raise ValueError(f"{where} is {_short(value)}, not a text")
+
+
+def _one_of(value: Any, known: Sequence[str], where: str) -> None:
+    if value not in known:
+        raise ValueError(f"{where} is {_short(value)}, not one of {', '.join(known)}")
+
+
+def _mapping(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    if not isinstance(found[name], Mapping):
+        raise ValueError(f"{name} is {_short(found[name])}, not an object")
+    return found[name]
+
+
+def _list(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{where} is {_short(value)}, not a list")
+    return value
+
+
+def _short(value: Any) -> str:
+    return "null" if value is None else text if len(text := repr(value)) <= 40 else f"{text[:37]}..."
+
+
+# ------------------------------------------------------------------------------------------------ parts of the file
+
+
+def _names(found: Sequence[Any], law: Law, where: str) -> None:
+    if list(found) != list(law.names):
+        raise ValueError(f"{where} are {_short(list(found))}, where {law.name} has {', '.join(law.names)}")
+
+
+def _allowed(value: Any, param: Param, where: str) -> None:
+    low, high = param.bounds
+    _number(value, where)
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise ValueError(f"{where} is {value:g}, which no {param.name} can be")
+
+
+def _params(found: Mapping[str, Any], law: Law) -> None:
+    if sorted(found) != sorted(law.names):
+        raise ValueError(f"params are {_short(list(found))}, where {law.name} has {', '.join(law.names)}")
+    for param in law.params:
+        estimate, where = _mapping(found, param.name), f"params.{param.name}"
+        _allowed(estimate["value"], param, f"{where}.value")
+        if estimate["se"] is not None:
+            _number(estimate["se"], f"{where}.se")
+        if estimate["ci"] is not None:
+            ends = [_number(end, f"{where}.ci") for end in _list(estimate["ci"], f"{where}.ci")]
+            if len(ends) != 2:
+                raise ValueError(f"{where}.ci has {len(ends)} ends")
+        _text(estimate["unit"], f"{where}.unit")
+
+
+def _draws(found: Mapping[str, Any], law: Law) -> None:
+    _names(_list(found["names"], "draws.names"), law, "draws.names")
+    rows = _list(found["values"], "draws.values")
+    if not rows or found["n"] != len(rows):
+        raise ValueError(f"draws.values has {len(rows)} rows and draws.n is {_short(found['n'])}")
+    for row in rows:
+        if len(_list(row, "a row of draws.values")) != len(law.names):
+            raise ValueError(f"a row of draws.values has {len(row)} numbers, where {law.name} has {len(law.names)}")
+        for value, param in zip(row, law.params, strict=True):
+            _allowed(value, param, f"a draw of {param.name}")
+
+
+def _objective(found: Mapping[str, Any]) -> None:
+    _one_of(found["name"], ("huber", "l2", "l1"), "objective.name")
+    _one_of(found["on"], ("log", "plain"), "objective.on")
+    _positive(found["delta"], "objective.delta")
+    _number(found["value"], "objective.value")
+
+
+def _accounts(found: Mapping[str, Any]) -> None:
+    """Starts, bootstrap, rows and metrics."""
+    counts = {"starts": ("n", "converged", "at_best"), "bootstrap": ("n", "failed"), "rows": ("read", "used")}
+    for part, names in counts.items():
+        for name in names:
+            _count(_mapping(found, part)[name], f"{part}.{name}")
+    _one_of(found["bootstrap"]["resample"], ("runs", "rows"), "bootstrap.resample")
+    _share(found["bootstrap"]["level"], "bootstrap.level")
+    for why, count in _mapping(found["rows"], "dropped").items():
+        _count(count, f"rows.dropped[{why!r}]")
+    for name, value in _mapping(found, "metrics").items():
+        if name != "r2" or value is not None:
+            _number(value, f"metrics.{name}")
+
+
+def _noise(found: Mapping[str, Any]) -> None:
+    for name in ("sd", "drift"):
+        if _number(found[name], f"noise.{name}") < 0:
+            raise ValueError(f"noise.{name} is {found[name]:g}, below zero")
+    _count(found["cuts"], "noise.cuts")
+
+
+def _inputs(found: Mapping[str, Any], law: Law) -> None:
+    """The law's own inputs, each with its range, and compute where it is known."""
+    if set(found) - {"flops"} != set(law.inputs) - {"flops"} or not set(law.inputs) <= set(found):
+        raise ValueError(f"inputs are {_short(list(found))}, where {law.name} takes {', '.join(law.inputs)}")
+    for name in found:
+        about = _mapping(found, name)
+        low, high = (_positive(about[end], f"inputs.{name}.{end}") for end in ("min", "max"))
+        if low > high:
+            raise ValueError(f"inputs.{name} runs from {low:g} down to {high:g}")
+
+
+def _points(found: Mapping[str, Any], law: Law) -> None:
+    missing = [name for name in (*law.inputs, law.target) if name not in found]
+    if missing:
+        raise ValueError(f"points has no {missing[0]}")
+    lengths = {name: len(_list(values, f"points.{name}")) for name, values in found.items()}
+    if len(set(lengths.values())) > 1 or not lengths[law.target]:
+        raise ValueError(f"points has columns of {_short(lengths)} rows")
+    kinds: dict[str, Callable[[Any, str], Any]] = dict.fromkeys(("flops", *law.inputs), _positive)
+    kinds |= {"run_id": _text, law.target: _positive if law.residual == "log" else _number}
+    for name, values in found.items():
+        for value in values:
+            kinds.get(name, _number)(value, f"a value of points.{name}")
+
+
+def _words(found: Mapping[str, Any]) -> None:
+    """Warnings, notes, seed and the record of what made it."""
+    for notice in _list(found["warnings"], "warnings"):
+        if not isinstance(notice, Mapping):
+            raise ValueError(f"a warning is {_short(notice)}, not an object")
+        _text(notice["code"], "the code of a warning")
+        _text(notice["message"], "the message of a warning")
+        _one_of(notice["severity"], SEVERITIES, "the severity of a warning")
+    for note in _list(found["notes"], "notes"):
+        _text(note, "a note")
+    _count(found["seed"], "seed")
+    # A fit made in a notebook may carry no record.
+    record = _mapping(found, "made_by")
+    if "inputs" in record:
+        for name, sha in _mapping(record, "inputs").items():
+            _text(sha, f"made_by.inputs[{name!r}]")
