@@ -57,6 +57,7 @@ class Scored:
             "coverage": self.coverage,
             "level": self.level,
             "width": self.width,
+            "warnings": [asdict(notice) for notice in self.fit.warnings],
         }
 
 

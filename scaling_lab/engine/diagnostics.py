@@ -12,7 +12,7 @@ from ..accounting import six_nd
 from ..errors import NotIdentified
 from ..tables import Rows
 from .coordinates import Coordinates
-from .result import Notice
+from .result import Noise, Notice
 
 Floats = NDArray[np.float64]
 
@@ -29,15 +29,25 @@ def check_identified(coordinates: Coordinates, rows: Rows) -> None:
         return
     places = coordinates.random(7, np.random.default_rng(0))
     kept: tuple[float, Floats] | None = None
+    dead = np.ones(len(coordinates.free), dtype=bool)
     for theta in places:
-        jac = _scaled_jacobian(coordinates, rows, theta[None, :])
-        if jac is None:
+        jac = jacobian(coordinates, rows, theta[None, :])
+        if not np.isfinite(jac).all():
             continue
-        _, singular, directions = np.linalg.svd(jac, full_matrices=False)
+        length = np.linalg.norm(jac, axis=0)
+        dead &= length == 0
+        if (length == 0).any():
+            continue
+        _, singular, directions = np.linalg.svd(jac / length, full_matrices=False)
         share = float(singular[-1] / singular[0]) if singular[0] > 0 else 0.0
         weak = np.max(np.abs(directions[singular <= RANK * singular[0]]), axis=0, initial=0.0)
         if kept is None or share > kept[0]:
             kept = (share, weak)
+    if kept is None and dead.any():
+        names = [p.name for p, gone in zip(coordinates.free, dead, strict=True) if gone]
+        raise NotIdentified(
+            names, "the law does not move with them while the others are held", "hold them with --fix too"
+        )
     if kept is None or kept[0] > RANK:
         return
     names = [p.name for p, w in zip(coordinates.free, kept[1], strict=True) if w > 1e-3]
@@ -58,24 +68,31 @@ def _why(rows: Rows) -> tuple[str, str]:
     return "these inputs do not vary in enough ways", name
 
 
-def _scaled_jacobian(coordinates: Coordinates, rows: Rows, theta: Floats) -> Floats | None:
-    """Derivatives of log prediction (n, p) with columns of length one; None where they are not finite."""
+def jacobian(coordinates: Coordinates, rows: Rows, theta: Floats) -> Floats:
+    """Derivatives of log prediction (n, p) at theta (1, p)."""
     with np.errstate(all="ignore"):
         f = coordinates.model(rows.x, theta)
-        p = theta.shape[1]
-        jac = np.stack([np.broadcast_to(f.grad.get(i, 0.0), (1, rows.used))[0] for i in range(p)], axis=1)
-        jac = jac / np.broadcast_to(f.value, (1, rows.used))[0][:, None]
-        length = np.linalg.norm(jac, axis=0)
-    if not np.isfinite(jac).all() or (length == 0).any():
-        return None
-    return jac / length
+        value = np.broadcast_to(f.value, (1, rows.used))[0]
+        columns = [np.broadcast_to(f.grad.get(i, 0.0), (1, rows.used))[0] / value for i in range(theta.shape[1])]
+    return np.stack(columns, axis=1)
 
 
 def check(
-    coordinates: Coordinates, rows: Rows, theta: Floats, starts: Mapping[str, int], boot: Mapping[str, Any]
+    coordinates: Coordinates,
+    rows: Rows,
+    theta: Floats,
+    starts: Mapping[str, Any],
+    boot: Mapping[str, Any],
+    noise: Noise,
 ) -> tuple[Notice, ...]:
-    """What the reader must know about the design, the optimum and the bootstrap."""
-    return (*_design(rows), *_optimum(starts), *_at_bound(coordinates, rows, theta), *_bootstrap(rows, boot))
+    """What the reader must know about the design, the optimum, the bootstrap and the drift."""
+    return (
+        *_design(rows),
+        *_optimum(starts),
+        *_at_bound(coordinates, rows, theta),
+        *_bootstrap(coordinates, rows, boot),
+        *_drift(noise),
+    )
 
 
 def _warning(code: str, message: str) -> Notice:
@@ -114,20 +131,66 @@ def _design(rows: Rows) -> list[Notice]:
     return found
 
 
-def _optimum(starts: Mapping[str, int]) -> list[Notice]:
+def _optimum(starts: Mapping[str, Any]) -> list[Notice]:
+    found = []
+    if starts["best"] != "converged":
+        found.append(
+            _warning(
+                "SL306",
+                f"the best start did not settle ({starts['best']}): a better optimum may exist; see whether another "
+                "--seed or --objective moves the answer",
+            )
+        )
     if starts["at_best"] >= 3 or starts["polished"] < 3:
-        return []
+        return found
     return [
+        *found,
         _warning(
             "SL301",
             f"only {starts['at_best']} of {starts['polished']} polished starts reached the best optimum; raise "
             "--starts and see whether it stays",
+        ),
+    ]
+
+
+def _drift(noise: Noise) -> list[Notice]:
+    if noise.cuts:
+        return []
+    return [
+        _warning(
+            "SL307",
+            f"the table is too small for an inner backtest: how fast the error grows outside it is assumed "
+            f"({noise.drift:g} of the loss for each factor e), not measured",
         )
     ]
 
 
-def _bootstrap(rows: Rows, boot: Mapping[str, Any]) -> list[Notice]:
+def _bootstrap(coordinates: Coordinates, rows: Rows, boot: Mapping[str, Any]) -> list[Notice]:
     found = []
+    if boot["resample"] == "residuals":
+        found.append(
+            _warning(
+                "SL308",
+                f"{rows.runs} runs are too few to resample for {len(coordinates.free)} free parameters: the intervals "
+                "come from new losses drawn about the fit, and trust the law's form",
+            )
+        )
+    elif boot["resample"].startswith("none"):
+        found.append(
+            _warning(
+                "SL308",
+                f"{rows.runs} runs are too few to resample for {len(coordinates.free)} free parameters, and the rows "
+                "of a run share its error: no intervals of the parameters; add runs",
+            )
+        )
+    if boot.get("missed"):
+        found.append(
+            _warning(
+                "SL309",
+                f"{boot['missed']} of {boot['audited']} audited resamples have another, better optimum than the one "
+                "beside the fit's: every refit was started there too, and the intervals are wide for a reason",
+            )
+        )
     if boot["n"] and boot["failed"] + boot.get("unconverged", 0) > 0.05 * boot["n"]:
         found.append(
             _warning(
@@ -136,8 +199,13 @@ def _bootstrap(rows: Rows, boot: Mapping[str, Any]) -> list[Notice]:
                 "the intervals of the parameters are rough",
             )
         )
-    if boot["n"] and boot["resample"] == "runs" and rows.runs < 8:
-        found.append(_warning("SL204", f"only {rows.runs} runs to resample; the bootstrap intervals are rough"))
+    if boot["n"] and boot["resample"] == "runs" and rows.runs < 2 * len(coordinates.free) + 2:
+        found.append(
+            _warning(
+                "SL204",
+                f"only {rows.runs} runs to resample for {len(coordinates.free)} free parameters; rough intervals",
+            )
+        )
     return found
 
 
@@ -146,13 +214,14 @@ def _at_bound(coordinates: Coordinates, rows: Rows, theta: Floats) -> list[Notic
     out = []
     with np.errstate(all="ignore"):
         f = coordinates.model(rows.x, theta[None, :])
+    params = coordinates.to_params(theta[None, :])
     for i, p in enumerate(coordinates.free):
         pull = np.max(np.abs(np.broadcast_to(f.grad.get(i, 0.0), f.value.shape) / f.value), initial=0.0)
         if p.domain != "real" and pull < 1e-6:
             out.append(
                 _warning(
                     "SL302",
-                    f"{p.name} ended at its bound ({float(coordinates.to_params(theta[None, :])[p.name][0, 0]):.3g}): "
+                    f"{p.name} was driven to nothing (it ended at {float(params[p.name][0, 0]):.3g}): "
                     "the data show nothing of it, and a prediction outside them rests on that",
                 )
             )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,11 +14,24 @@ from ..errors import BadInput, DidNotConverge, NotEnoughData, NotIdentified, Usa
 from ..laws import Law, get_law
 from ..tables import Rows, Table, read_table, rows_for
 from . import diagnostics
+from .bootstrap import Progress, bootstrap
 from .coordinates import Coordinates
 from .metrics import metrics
 from .result import Estimate, Fit, stamp
-from .solve import CONVERGED, NOT_FINITE, Objective, Solutions, graduated, in_chunks, nonnegative_least_squares
-from .uncertainty import bootstrap_weights, measure_noise
+from .solve import (
+    CONVERGED,
+    NOT_FINITE,
+    STATUS_NAMES,
+    Objective,
+    Solutions,
+    chunk_size,
+    graduated,
+    in_chunks,
+    nonnegative_least_squares,
+    rounding,
+    widths,
+)
+from .uncertainty import extent, measure_noise
 
 if TYPE_CHECKING:
     import os
@@ -27,7 +39,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Floats = NDArray[np.float64]
-Progress = Callable[[str, int, int], None]
 
 # How many of the starts are followed to a minimum: the best by objective, and some of the others at random, so that a
 # basin whose rim looks poor is seen too.
@@ -55,7 +66,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.objective.name not in ("huber", "l2", "l1"):
             raise UsageError(f"no objective {self.objective.name!r}; known: huber, l2, l1")
-        if not self.objective.delta > 0:
+        if not 0 < self.objective.delta < math.inf:
             raise UsageError(f"delta is {self.objective.delta:g}; give a number above zero")
         if self.resample not in ("runs", "rows"):
             raise UsageError(f"no resampling of {self.resample!r}; known: runs, rows")
@@ -109,13 +120,31 @@ def law_rows(law: Law, table: Table, *, drop_bad: bool = False) -> Rows:
 def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None = None) -> Fit:
     """The law fitted to rows of numbers."""
     coordinates = Coordinates(law, settings.fix)
-    best, starts = optimum(coordinates, rows, settings)
-    theta = best.theta[0]
-    params = {name: float(v[0, 0]) for name, v in coordinates.to_params(best.theta).items()}
-    draws, boot = _bootstrap(coordinates, rows, settings, theta, progress)
+    best = optimum(coordinates, rows, settings)
+    params = {name: float(v[0, 0]) for name, v in coordinates.to_params(best.theta[None, :]).items()}
+    draws, boot = bootstrap(
+        coordinates,
+        rows,
+        settings.objective,
+        best.theta,
+        best.grid,
+        count=settings.bootstrap,
+        resample=settings.resample,
+        seed=settings.seed,
+        workers=settings.workers,
+        progress=progress,
+    )
+    boot["level"] = settings.level
+    noise = measure_noise(
+        law,
+        rows,
+        residuals_of(coordinates, rows, settings, best.theta),
+        len(coordinates.free),
+        lambda part: _quick_optimum(coordinates, part, settings),
+    )
     predicted = np.asarray(law.predict(dict(rows.x), **params))
     residuals = settings.objective.residual(predicted, settings.objective.scale(rows.y))
-    notices = diagnostics.check(coordinates, rows, theta, starts, boot)
+    notices = diagnostics.check(coordinates, rows, best.theta, best.account, boot, noise)
     kept = _spread(draws, KEPT_DRAWS)
     return Fit(
         law=law.name,
@@ -123,13 +152,13 @@ def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None
         params=_estimates(law, params, draws, settings),
         objective=settings.objective,
         value=_objective(settings.objective, residuals),
-        starts=starts,
+        starts=best.account,
         bootstrap=boot,
-        draws=kept if len(kept) else coordinates.to_array(best.theta),
+        draws=kept if len(kept) else coordinates.to_array(best.theta[None, :]),
         metrics=metrics(predicted, rows.y),
         inputs=_with_flops(rows),
         rows={"read": rows.read, "used": rows.used, "dropped": dict(rows.dropped), "runs": rows.runs},
-        noise=measure_noise(law, rows, residuals, lambda part: _quick_optimum(coordinates, part, settings)),
+        noise=noise,
         points=_points(law, rows),
         warnings=notices,
         notes=rows.notes,
@@ -151,8 +180,23 @@ def _points(law: Law, rows: Rows) -> dict[str, NDArray[Any]]:
 # ---------------------------------------------------------------------------------------------------------- optimum
 
 
-def optimum(coordinates: Coordinates, rows: Rows, settings: Settings) -> tuple[Solutions, dict[str, int]]:
-    """The best minimum found (a batch of one) and an account of the starts; raises where the data can't tell one."""
+@dataclass(frozen=True)
+class Optimum:
+    """The best minimum found (p,), every start that was ranked (n, p), and an account of them."""
+
+    theta: Floats
+    grid: Floats
+    account: Mapping[str, Any]
+
+
+def residuals_of(coordinates: Coordinates, rows: Rows, settings: Settings, theta: Floats) -> Floats:
+    """Predicted minus measured (n,) on the objective's scale, at parameters theta (p,)."""
+    predicted = np.asarray(coordinates.law.predict(dict(rows.x), **coordinates.to_params(theta[None, :])))[0]
+    return settings.objective.residual(predicted, settings.objective.scale(rows.y))
+
+
+def optimum(coordinates: Coordinates, rows: Rows, settings: Settings) -> Optimum:
+    """The best of the minima that the starts lead to; raises where the data can't tell one."""
     free = len(coordinates.free)
     if rows.used < max(free + 1, 2):
         dropped = sum(rows.dropped.values())
@@ -164,9 +208,7 @@ def optimum(coordinates: Coordinates, rows: Rows, settings: Settings) -> tuple[S
     theta = starting_points(coordinates, rows, settings.starts, rng)
     ranked = _objectives(coordinates, rows, settings.objective, theta)
     if not free:
-        only = np.array([CONVERGED], dtype=np.int8)
-        account = {"n": 1, "polished": 1, "converged": 1, "at_best": 1}
-        return Solutions(theta, ranked, only, np.zeros(1, dtype=np.int64)), account
+        return Optimum(theta[0], theta, {"n": 1, "polished": 1, "converged": 1, "at_best": 1, "best": "converged"})
     order = np.argsort(ranked, kind="stable")
     best, random = settings.polish
     chosen = theta[np.concatenate([order[:best], rng.permutation(order[best:])[:random]])]
@@ -182,9 +224,10 @@ def optimum(coordinates: Coordinates, rows: Rows, settings: Settings) -> tuple[S
         "n": len(theta),
         "polished": len(chosen),
         "converged": int(np.sum(ended.status == CONVERGED)),
-        "at_best": int(np.sum(values <= values[first] * (1 + SAME_OPTIMUM) + 1e-300)),
+        "at_best": int(np.sum(values <= values[first] * (1 + SAME_OPTIMUM) + rounding(rows.used))),
+        "best": STATUS_NAMES[ended.status[first]],
     }
-    return ended.take(slice(first, first + 1)), account
+    return Optimum(ended.theta[first], theta, account)
 
 
 def _objectives(coordinates: Coordinates, rows: Rows, objective: Objective, theta: Floats) -> Floats:
@@ -219,27 +262,10 @@ def _quick_optimum(coordinates: Coordinates, rows: Rows, settings: Settings) -> 
     """The parameters (1, P) fitted to a part of the rows with fewer starts, or None where the part can't tell them."""
     fewer = replace(settings, starts=400, polish=(12, 4))
     try:
-        best, _ = optimum(coordinates, rows, fewer)
+        best = optimum(coordinates, rows, fewer)
     except (NotEnoughData, NotIdentified, DidNotConverge):
         return None
-    return coordinates.to_array(best.theta)
-
-
-def widths(objective: Objective, spread: float = 0.1) -> tuple[float, ...]:
-    """The wider Huber widths that lead to the objective's own, from where residuals are about `spread`.
-
-    Thirds, down to twice the objective's width; at l1's width each kink is a valley of its own, and only small steps
-    down the ladder stay in the right one.
-    """
-    if objective.name == "l2":
-        return ()
-    rungs = np.geomspace(spread / 3, 1e-6, 24) if objective.name == "l1" else spread / 3.0 ** np.arange(1, 12)
-    return tuple(float(w) for w in rungs if w > 2 * objective.width)
-
-
-def chunk_size(points: int) -> int:
-    """Starts solved together: about 30,000 numbers an array, which stay in a core's cache."""
-    return int(np.clip(30_000 // max(points, 1), 1, 256))
+    return coordinates.to_array(best.theta[None, :])
 
 
 def starting_points(coordinates: Coordinates, rows: Rows, count: int, rng: np.random.Generator) -> Floats:
@@ -277,8 +303,9 @@ def _solve_linear(coordinates: Coordinates, rows: Rows, named: Mapping[str, Floa
         one = {} if name is None else {name: np.ones((count, 1))}
         return np.broadcast_to(np.asarray(law.predict(dict(rows.x), **(zero | held | one))), (count, rows.used))
 
-    offset = basis(None)
-    columns = np.stack([basis(p.name) - offset for p in linear], axis=1)
+    with np.errstate(all="ignore"):
+        offset = basis(None)
+        columns = np.nan_to_num(np.stack([basis(p.name) - offset for p in linear], axis=1), posinf=0.0, neginf=0.0)
     target = rows.y - offset[0] if coordinates.fixed else rows.y
     weights = rows.y**-2.0 if law.residual == "log" else np.ones(rows.used)
     if coordinates.fixed and np.any(offset != offset[:1]):
@@ -295,50 +322,6 @@ def _solve_linear(coordinates: Coordinates, rows: Rows, named: Mapping[str, Floa
     return {p.name: coefficients[:, i] for i, p in enumerate(linear)}
 
 
-# -------------------------------------------------------------------------------------------------------- bootstrap
-
-
-def _bootstrap(
-    coordinates: Coordinates, rows: Rows, settings: Settings, theta: Floats, progress: Progress | None
-) -> tuple[Floats, dict[str, Any]]:
-    """Parameters (draws, P) of refits to resampled runs, and an account: how many failed, how the rows were drawn."""
-    account: dict[str, Any] = {
-        "n": settings.bootstrap,
-        "resample": settings.resample,
-        "failed": 0,
-        "level": settings.level,
-    }
-    if settings.bootstrap == 0 or not coordinates.free:
-        return np.empty((0, len(coordinates.law.names))), account
-    groups = rows.group if settings.resample == "runs" else np.arange(rows.used)
-    weights, redrawn = bootstrap_weights(groups, settings.bootstrap, settings.seed, least=len(coordinates.free) + 1)
-    account["redrawn"] = redrawn
-    target = settings.objective.scale(rows.y)
-    size = chunk_size(rows.used)
-    fitted = np.asarray(coordinates.law.predict(dict(rows.x), **coordinates.to_params(theta[None, :])))[0]
-    near = widths(settings.objective, float(np.median(np.abs(settings.objective.residual(fitted, target)))))
-    blocks = [*range(0, settings.bootstrap, 16 * size), settings.bootstrap]
-    parts = []
-    for start, stop in pairwise(blocks):
-        block = weights[start:stop]
-
-        def solve(part: slice, block: NDArray[np.int32] = block) -> Solutions:
-            repeated = np.repeat(theta[None, :], part.stop - part.start, axis=0)
-            counts = block[part].astype(float)
-            return graduated(lambda t: coordinates.model(rows.x, t), repeated, target, counts, settings.objective, near)
-
-        parts.append(in_chunks(solve, stop - start, size, settings.workers))
-        if progress:
-            progress("bootstrap", stop, settings.bootstrap)
-    solved = Solutions.join(parts)
-    finite = np.isfinite(solved.value) & np.isfinite(solved.theta).all(axis=1)
-    account["failed"] = int(np.sum(~finite))
-    account["unconverged"] = int(np.sum(finite & (solved.status != CONVERGED)))
-    if not finite.any():
-        raise DidNotConverge(f"{coordinates.law.name}: none of {settings.bootstrap} bootstrap refits ended finite")
-    return coordinates.to_array(solved.theta[finite]), account
-
-
 def _spread(draws: Floats, count: int) -> Floats:
     """At most `count` draws, taken evenly."""
     return draws if len(draws) <= count else draws[np.linspace(0, len(draws) - 1, count).astype(int)]
@@ -353,7 +336,10 @@ def _estimates(law: Law, params: Mapping[str, float], draws: Floats, settings: S
             se, ci = (0.0, (params[p.name], params[p.name])) if held else (None, None)
         else:
             low, high = np.quantile(draws[:, i], [tail, 1 - tail])
-            se, ci = float(np.std(draws[:, i], ddof=1)), (float(low), float(high))
+            # The optimum itself is never called impossible, however skewed the draws are.
+            ci = (min(float(low), params[p.name]), max(float(high), params[p.name]))
+            with np.errstate(over="ignore"):  # draws of a term that hardly shows may reach 1e200: se is then null
+                se = float(np.std(draws[:, i], ddof=1))
         out[p.name] = Estimate(params[p.name], se, ci, p.unit, fixed=held)
     return out
 
@@ -364,16 +350,16 @@ def _objective(objective: Objective, residuals: Floats) -> float:
 
 
 def _with_flops(rows: Rows) -> dict[str, Mapping[str, Any]]:
-    """The inputs' columns and ranges, with the range of compute, which extrapolation is measured in."""
+    """The inputs' columns and ranges, with the range of compute, which extrapolation is measured in.
+
+    For a law of params and tokens that is 6 * params * tokens, whatever the table's own flops count, because a point
+    that is asked about has no other.
+    """
     out = dict(rows.inputs)
-    if "flops" not in out and rows.flops is not None:
-        out["flops"] = {
-            "column": "flops" if math.isfinite(rows.flops[0]) else "",
-            "unit": "FLOP",
-            "derived": True,
-            "min": float(rows.flops.min()),
-            "max": float(rows.flops.max()),
-        }
+    compute = extent(rows.x).get("flops")
+    if "flops" not in out and compute is not None:
+        ends = {"min": float(compute.min()), "max": float(compute.max())}
+        out["flops"] = {"column": "6*params*tokens", "unit": "FLOP", "derived": True, **ends}
     return out
 
 

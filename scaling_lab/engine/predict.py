@@ -15,7 +15,7 @@ from ..errors import BadInput, UsageError, nearest
 from ..quantities import QUANTITIES
 from ..tables import Table, column_numbers, read_table
 from .result import Fit, Notice
-from .uncertainty import distance
+from .uncertainty import distance, extent, inflation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,7 @@ def predict(
     x = _points(fit, at)
     value = fit.at(x)
     low, high = interval(fit, x, level)
-    outside = tuple(fit.outside(with_flops({name: v[i] for name, v in x.items()})) for i in range(len(value)))
+    outside = tuple(fit.outside(extent({name: v[i] for name, v in x.items()})) for i in range(len(value)))
     return Predictions(x, fit.target, value, low, high, level, outside, (*no_draws(fit), *_warnings(outside)))
 
 
@@ -83,7 +83,8 @@ def interval(fit: Fit, x: Mapping[str, Floats], level: float, noise: bool = True
     count = max(len(fit.draws), 1000)
     paths = fit.at_draws(x)[np.arange(count) % len(fit.draws)]
     residuals = fit.objective.residual(fit.at(_inputs_of(fit)), fit.objective.scale(np.asarray(fit.points[fit.target])))
-    drift = np.outer(rng.standard_normal(count), fit.noise.drift * distance(with_flops(x), fit.inputs))
+    residuals = residuals * inflation(fit.metrics.n, sum(not p.fixed for p in fit.params.values()))
+    drift = np.outer(rng.standard_normal(count), fit.noise.drift * distance(extent(x), fit.inputs))
     # Residuals stand for the noise of one run; resampled, they keep its heavy tails.
     shift = drift + (-rng.choice(residuals, count)[:, None] if noise else 0.0)
     ensemble = paths * np.exp(shift) if fit.objective.on == "log" else paths + shift
@@ -95,18 +96,11 @@ def interval(fit: Fit, x: Mapping[str, Floats], level: float, noise: bool = True
 
 def no_draws(fit: Fit) -> tuple[Notice, ...]:
     """A warning where the fit has no bootstrap, so that its intervals leave out the parameters' doubt."""
-    if len(fit.draws) > 1:
+    if len(fit.draws) > 1 or all(p.fixed for p in fit.params.values()):
         return ()
-    message = "the fit has no bootstrap: these intervals leave out the doubt of the parameters and are too narrow"
+    why = "has no bootstrap" if fit.bootstrap["n"] == 0 else "has too few runs to resample"
+    message = f"the fit {why}: these intervals leave out the doubt of the parameters and are too narrow"
     return (Notice("SL405", "warning", message),)
-
-
-def with_flops(x: Mapping[str, Floats]) -> dict[str, Floats]:
-    """The inputs, with compute as 6 * params * tokens where they say it and don't name it."""
-    out = dict(x)
-    if "flops" not in out and "params" in out and "tokens" in out:
-        out["flops"] = six_nd(np.asarray(out["params"], dtype=float), out["tokens"])
-    return out
 
 
 def _inputs_of(fit: Fit) -> dict[str, Floats]:
@@ -119,17 +113,19 @@ def _points(fit: Fit, at: Any) -> dict[str, Floats]:
         at = [at]
     if isinstance(at, (list, tuple)):
         for point in at:
-            full = with_flops(point)
+            full = extent(point)
             missing = [name for name in wanted if name not in full]
             if missing:
                 raise UsageError(
                     f"a point needs {', '.join(wanted)}: {missing[0]} is missing from "
                     f"{', '.join(f'{k}={v:g}' for k, v in point.items()) or 'an empty point'}"
                 )
-            stray = [name for name in point if name not in QUANTITIES]
+            derived = {"params", "tokens"} if "flops" in wanted and "flops" not in point else set()
+            stray = [name for name in point if name not in {*wanted, *derived}]
             if stray:
-                raise UsageError(f"no quantity named {stray[0]!r}; {nearest(stray[0], wanted)}")
-        x = {name: np.array([float(with_flops(point)[name]) for point in at]) for name in wanted}
+                hint = nearest(stray[0], wanted) if stray[0] not in QUANTITIES else "leave it out"
+                raise UsageError(f"{fit.law} takes {', '.join(wanted)}, not {stray[0]!r}; {hint}")
+        x = {name: np.array([float(extent(point)[name]) for point in at]) for name in wanted}
     else:
         x = _points_of_table(fit, read_table(at))
     for name, values in x.items():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..engine.predict import with_flops
+from ..engine.uncertainty import extent
 from ..quantities import format_quantity
 from . import words
 
@@ -119,7 +119,7 @@ def _predicted(fit: Fit, found: Predictions, measured: Mapping[str, Any] | None)
     for i in range(len(found.value)):
         place = _place(point_of(found, i))
         said.append(f"{fit.law} predicts {words.prediction(found, i)} for {place}.")
-        compute = with_flops({k: np.array([v]) for k, v in point_of(found, i).items()}).get("flops")
+        compute = extent({k: np.array([v]) for k, v in point_of(found, i).items()}).get("flops")
         cost = f"At {words.amount('flops', float(compute[0]))} the" if compute is not None else "The"
         said.append(f"{cost} run lies {words.outside(found.outside[i])}.")
     at = matching(found, measured)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..decide.allocate import best_split
-from ..engine.predict import with_flops
 from ..engine.result import Fit
+from ..engine.uncertainty import extent
 from ..errors import LabError
 
 Floats = NDArray[np.float64]
@@ -34,7 +34,7 @@ class Abscissa:
         if self.kind == "frontier":
             # The table's own compute may count otherwise than 6ND; curves and points must share one axis.
             known.pop("flops", None)
-        return with_flops(known).get(self.name)
+        return extent(known).get(self.name)
 
 
 def _numeric(x: Mapping[str, Any]) -> set[str]:
@@ -49,7 +49,7 @@ def abscissa(fit: Fit) -> Abscissa:
         return Abscissa("flops", "frontier")
     if len(inputs) == 1:
         return Abscissa(inputs[0], "curve")
-    return Abscissa("flops" if "flops" in with_flops(fit.points) else inputs[0], "scatter")
+    return Abscissa("flops" if "flops" in extent(fit.points) else inputs[0], "scatter")
 
 
 def inputs_of(fit: Fit) -> dict[str, Floats]:

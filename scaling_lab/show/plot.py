@@ -22,8 +22,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from ..engine.predict import Predictions, interval, with_flops
+from ..engine.predict import Predictions, interval
 from ..engine.result import Fit
+from ..engine.uncertainty import extent
 from ..errors import UsageError
 from ..files import write_bytes
 from ..quantities import format_quantity
@@ -489,13 +490,13 @@ def draw_backtest(found: Backtest, most: int = 6) -> Drawing:
 
 def _axis_of(scored: Scored, by: str) -> str:
     """What a law's rows are drawn against: what the table was split by where they carry it, else their first input."""
-    carried = with_flops(scored.x).keys() & with_flops(scored.fit.points).keys()
+    carried = extent(scored.x).keys() & extent(scored.fit.points).keys()
     return by if by in carried else "flops" if "flops" in carried else scored.fit.entry.inputs[0]
 
 
 def _along(scored: Scored, name: str) -> Floats:
     """The held-out rows' places (m,) on the axis."""
-    return np.asarray(with_flops(scored.x)[name], dtype=float)
+    return np.asarray(extent(scored.x)[name], dtype=float)
 
 
 def _relative(scored: Scored) -> bool:
@@ -503,7 +504,7 @@ def _relative(scored: Scored) -> bool:
 
 
 def _held_out(axes: Axes, scored: Scored, name: str, edge: float | None) -> None:
-    before, at = np.asarray(with_flops(scored.fit.points)[name], dtype=float), _along(scored, name)
+    before, at = np.asarray(extent(scored.fit.points)[name], dtype=float), _along(scored, name)
     known = curves.target_of(scored.fit)
     _dots(axes, before, known, color="#b5b5b5", markersize=4, markeredgewidth=0, label="fitted")
     axes.vlines([], [], [], color=BLUE, linewidth=1.6, label=f"{words.percent(scored.level)} interval of {scored.law}")

@@ -57,6 +57,8 @@ class Rows:
             group=self.group[keep],
             lines=self.lines[keep],
             flops=None if self.flops is None else self.flops[keep],
+            # The range is that of these rows: a fit to some of them must know nothing of the others.
+            inputs={name: {**about, **_range(self.x[name][keep])} for name, about in self.inputs.items()},
         )
 
 
@@ -88,7 +90,8 @@ def rows_for(
     keep[list(out)] = False
     skipped = (*table.skipped, *(Skipped(int(table.lines[row]), why) for row, why in sorted(out.items())))
     numbers = {name: values[keep] for name, values in numbers.items()}
-    flops = _flops(table, numbers, keep)
+    flops, fallback = _flops(table, numbers, keep)
+    notes += fallback
     if derive_flops and flops is not None:
         numbers["flops"] = flops
     if target not in QUANTITIES:
@@ -195,17 +198,20 @@ def _mark_duplicates(
     out |= dict.fromkeys(rows[~torn & (first != np.arange(len(rows)))].tolist(), "duplicate row")
 
 
-def _flops(table: Table, numbers: Mapping[str, Floats], keep: NDArray[np.bool_]) -> Floats | None:
-    """Compute of the kept rows: the table's own where every row has it, else 6 * params * tokens, else None."""
+def _flops(table: Table, numbers: Mapping[str, Floats], keep: NDArray[np.bool_]) -> tuple[Floats | None, list[str]]:
+    """Compute of the kept rows: the table's own where every row has it, else 6 * params * tokens, else None; a note."""
     if "flops" in numbers:
-        return numbers["flops"]
+        return numbers["flops"], []
+    notes = []
     if table.has("flops"):
         values, _ = column_numbers(table, "flops")
-        if np.all(np.isfinite(values[keep]) & (values[keep] > 0)):
-            return values[keep]
+        usable = np.isfinite(values[keep]) & (values[keep] > 0)
+        if usable.all():
+            return values[keep], []
+        notes = [f"flops can't be used in {np.sum(~usable)} rows: compute is taken as 6 * params * tokens in all"]
     if "params" in numbers and "tokens" in numbers:
-        return six_nd(numbers["params"], numbers["tokens"])
-    return None
+        return six_nd(numbers["params"], numbers["tokens"]), notes
+    return None, []
 
 
 def _describe(table: Table, name: str, values: Floats, derived: bool) -> dict[str, Any]:
@@ -214,6 +220,8 @@ def _describe(table: Table, name: str, values: Floats, derived: bool) -> dict[st
     about: dict[str, Any] = {"column": column, "unit": QUANTITIES[name].unit if name in QUANTITIES else ""}
     if name.startswith("params"):
         about["counts"] = known.counts if known and known.counts else f"as column {column} counts"
-    if values.size:
-        about |= {"min": float(values.min()), "max": float(values.max())}
-    return about
+    return about | _range(values)
+
+
+def _range(values: Floats) -> dict[str, float]:
+    return {"min": float(values.min()), "max": float(values.max())} if values.size else {}
