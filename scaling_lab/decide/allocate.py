@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..accounting import six_nd
+from ..engine.predict import _warnings as far_outside
 from ..engine.predict import interval, no_draws
-from ..engine.result import Fit, Notice
+from ..engine.result import Fit, Notice, too_few_draws
 from ..errors import LabError, UsageError
 from ..laws import Law
 
@@ -20,14 +21,16 @@ SCHEMA = "scaling-lab/allocate/1"
 # A size whose loss is within this share of the optimum's is as good as optimal: runs differ by about that much.
 NEAR = 0.005
 GOLDEN = (np.sqrt(5.0) - 1) / 2
+# The budgets, in FLOP, between which a target loss is looked for; less than the first trains nothing.
+LEAST, MOST = 1e6, 1e40
 
 
 @dataclass(frozen=True)
 class Quantile:
-    """A value and its interval; an end is infinite where some draws never reach the target."""
+    """A value and its interval, empty without draws; an end is infinite where too many draws have no such value."""
 
     value: float
-    ci: tuple[float, float]
+    ci: tuple[float, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Value and interval, an infinite end as null."""
@@ -84,7 +87,7 @@ def allocate(
 
     Compute is 6*N*D for training plus 2*N*inference_tokens (Sardana et al. 2023, arXiv:2401.00448). Intervals of params
     and tokens hold the parameters' doubt (bootstrap draws); that of the loss also holds the law's error outside its
-    data. `unique_tokens` caps D, since these laws say nothing of repeated data.
+    data. `unique_tokens` caps D in the optimum and in every draw, since these laws say nothing of repeated data.
     """
     law = fit.entry
     _check(law, flops, inference_tokens, unique_tokens, target_loss, level)
@@ -92,69 +95,104 @@ def allocate(
     draws = np.concatenate([fit.optimum_row(), fit.draws])
     named = {name: draws[:, [i]] for i, name in enumerate(law.names)}
     if target_loss is not None:
-        budget = _least_flops(law, named, target_loss, inference_tokens)
+        budget = _least_flops(law, named, target_loss, inference_tokens, unique_tokens)
+        _check_reached(fit, float(budget[0]), target_loss, unique_tokens)
     else:
         budget = np.full(len(draws), flops, dtype=float)
-    reach = np.isfinite(budget)
-    if not reach[0]:
-        raise LabError(
-            f"{fit.law}: no amount of compute reaches a loss of {target_loss:g} by this fit; ask for a higher loss"
-        )
-    budget = budget[reach]
-    params, tokens, _ = best_split(law, {n: v[reach] for n, v in named.items()}, budget, inference_tokens)
-    held = unique_tokens if unique_tokens is not None and tokens[0] > unique_tokens else None
-    if held is not None:
-        tokens = np.minimum(tokens, held)
-        params = budget / (6.0 * tokens + 2.0 * inference_tokens)
-    x = {"params": params[:1], "tokens": tokens[:1]}
+    found = _splits(law, named, budget, inference_tokens, unique_tokens)
+    _check_split(law, bool(found.edge[0]), float(budget[0]))
+    x = {"params": found.params[:1], "tokens": found.tokens[:1]}
     low, high = interval(fit, x, level, noise=False)
-    outside = fit.outside({**{k: v[0] for k, v in x.items()}, "flops": six_nd(params[0], tokens[0])})
-    missing = int(np.sum(~reach))
+    outside = fit.outside({name: float(v[0]) for name, v in (x | {"flops": six_nd(x["params"], x["tokens"])}).items()})
+    with np.errstate(invalid="ignore"):  # no ratio where both are infinite
+        ratio = found.tokens / found.params
     return Allocation(
         law=fit.law,
-        flops=_quantile(budget, missing, level),
-        params=_quantile(params, missing, level),
-        tokens=_quantile(tokens, missing, level),
-        tokens_per_param=_quantile(tokens / params, missing, level),
+        flops=_quantile(budget, level),
+        params=_quantile(found.params, level),
+        tokens=_quantile(found.tokens, level),
+        tokens_per_param=_quantile(ratio, level),
         loss=Quantile(float(fit.at(x)[0]), (float(low[0]), float(high[0]))),
-        near_optimal_params=_near(law, fit, float(budget[0]), inference_tokens),
+        near_optimal_params=_near(law, fit, float(budget[0]), inference_tokens, unique_tokens),
         level=level,
         inference_tokens=inference_tokens,
         target_loss=target_loss,
         outside=outside,
-        warnings=_notices(fit, outside, held),
+        warnings=(
+            *no_draws(fit),
+            *too_few_draws(fit, level),
+            *_without_split(found),
+            *far_outside([outside]),
+            *_held(law, unique_tokens if found.held[0] else None),
+            *_form(outside),
+            *_convention(fit),
+        ),
     )
 
 
-def _quantile(values: Floats, missing: int, level: float) -> Quantile:
-    """The optimum's value (the first) with the draws' interval; draws that never reach the target count as infinite."""
-    spread = np.concatenate([values[1:], np.full(missing, np.inf)])
+def _quantile(values: Floats, level: float) -> Quantile:
+    """The optimum's value (the first) with the draws' interval, empty where there are no draws.
+
+    A draw that never reaches the target is infinite, and lies beyond the upper end. One without a value (nan) may lie
+    anywhere: it counts beyond both ends, so that it widens the interval.
+    """
+    value, spread = float(values[0]), values[1:]
     if len(spread) < 2:
-        return Quantile(float(values[0]), (float(values[0]), float(values[0])))
-    low, high = np.quantile(spread, [(1 - level) / 2, (1 + level) / 2], method="nearest")
-    return Quantile(float(values[0]), (min(float(low), float(values[0])), max(float(high), float(values[0]))))
+        return Quantile(value, ())
+    tail = (1 - level) / 2
+    low = float(np.quantile(np.where(np.isnan(spread), -np.inf, spread), tail, method="nearest"))
+    high = float(np.quantile(np.where(np.isnan(spread), np.inf, spread), 1 - tail, method="nearest"))
+    return Quantile(value, (min(low, value), max(high, value)))
 
 
-def _notices(fit: Fit, outside: Mapping[str, float], held: float | None) -> tuple[Notice, ...]:
-    found = [*no_draws(fit)]
-    if held is not None:
-        found.append(
-            Notice(
-                "SL403",
-                "warning",
-                f"tokens are held at the {held:.4g} unique ones: {fit.law} does not model repeated data",
-            )
+def _without_split(found: _Splits) -> tuple[Notice, ...]:
+    """A warning where the loss of some draws has no minimum along the budget."""
+    missing, count = int(np.sum(found.edge[1:])), len(found.edge) - 1
+    if not missing:
+        return ()
+    message = (
+        f"{missing} of {count} bootstrap draws have no best split of their own: each counts beyond both ends of the "
+        "intervals of params and tokens"
+    )
+    return (Notice("SL406", "warning", message),)
+
+
+def _held(law: Law, unique_tokens: float | None) -> tuple[Notice, ...]:
+    if unique_tokens is None:
+        return ()
+    message = f"tokens are held at the {unique_tokens:.4g} unique ones: {law.name} does not model repeated data"
+    return (Notice("SL403", "warning", message),)
+
+
+def _form(outside: Mapping[str, float]) -> tuple[Notice, ...]:
+    if not outside:
+        return ()
+    message = (
+        "outside the fitted range the intervals of params and tokens still assume that the law's form holds; "
+        "compare the split by other laws before you rely on it"
+    )
+    return (Notice("SL404", "info", message),)
+
+
+def _check_reached(fit: Fit, budget: float, target_loss: float, unique_tokens: float | None) -> None:
+    if np.isnan(budget):
+        raise LabError(
+            f"{fit.law}: a loss of {target_loss:g} lies above all that this fit gives for a trained model (one of "
+            f"{LEAST:g} FLOP or more); ask for a lower loss"
         )
-    if outside:
-        found.append(
-            Notice(
-                "SL404",
-                "info",
-                "outside the fitted range the intervals of params and tokens still assume that the law's form holds; "
-                "compare the split by other laws before you rely on it",
-            )
+    if np.isinf(budget):
+        by = f" from {unique_tokens:.4g} unique tokens" if unique_tokens is not None else ""
+        raise LabError(
+            f"{fit.law}: no amount of compute reaches a loss of {target_loss:g}{by} by this fit; ask for a higher loss"
         )
-    return (*found, *_convention(fit))
+
+
+def _check_split(law: Law, edge: bool, budget: float) -> None:
+    if edge:
+        raise LabError(
+            f"{law.name}: {budget:.4g} FLOP have no best split into at least one parameter and one token, for the loss "
+            "has no minimum along this budget; give another"
+        )
 
 
 def _check(
@@ -194,14 +232,47 @@ def _convention(fit: Fit) -> tuple[Notice, ...]:
     )
 
 
+@dataclass(frozen=True)
+class _Splits:
+    """Best splits (B,) by params, tokens and loss.
+
+    `held` are those at the cap on tokens. Those at an `edge` have none: their params and tokens are nan.
+    """
+
+    params: Floats
+    tokens: Floats
+    loss: Floats
+    held: NDArray[np.bool_]
+    edge: NDArray[np.bool_]
+
+
 def best_split(
     law: Law, named: Mapping[str, Floats], flops: Floats, inference_tokens: float = 0.0
 ) -> tuple[Floats, Floats, Floats]:
     """The params, tokens and loss (B,) of least loss with 6*N*D + 2*N*inference_tokens = flops (B,).
 
-    `named` are the law's parameters, each (B, 1). A scan over log N, then a golden-section search, all at once. Raises
-    LabError where the loss falls all the way to an edge, for then the law has no compute-optimal size.
+    `named` are the law's parameters, each (B, 1). Raises LabError where the loss falls all the way to one parameter or
+    one token, for then the law has no compute-optimal size.
     """
+    found = _splits(law, named, flops, inference_tokens)
+    worst = int(np.argmax(found.edge))
+    _check_split(law, bool(found.edge[worst]), float(flops[worst]))
+    return found.params, found.tokens, found.loss
+
+
+def _splits(
+    law: Law,
+    named: Mapping[str, Floats],
+    flops: Floats,
+    inference_tokens: float = 0.0,
+    unique_tokens: float | None = None,
+) -> _Splits:
+    """The best split of each budget (B,): a scan over log N, then a golden-section search, all at once.
+
+    An infinite budget is spent on params without end, and on tokens up to the cap; one that is nan has no split.
+    """
+    most_tokens = np.inf if unique_tokens is None else unique_tokens
+    endless, flops = np.isinf(flops), np.where(np.isfinite(flops), flops, 1.0)
     # From one parameter to the size that leaves one token to train on.
     top = np.log(flops / (6.0 + 2.0 * inference_tokens))
 
@@ -215,13 +286,22 @@ def best_split(
 
     grid = np.linspace(0.0, 1.0, 201)[None, :] * top[:, None]
     at = np.argmin(loss_at(grid), axis=1)
-    edge = (at == 0) | (at == grid.shape[1] - 1)
-    if edge[0]:
-        raise LabError(f"{law.name}: the loss has no minimum along this budget, so no split of it is best")
     low = np.take_along_axis(grid, np.maximum(at - 1, 0)[:, None], 1)
     high = np.take_along_axis(grid, np.minimum(at + 1, grid.shape[1] - 1)[:, None], 1)
     log_n = golden_section(loss_at, low, high)
-    return np.exp(log_n[:, 0]), tokens_at(log_n)[:, 0], loss_at(log_n)[:, 0]
+    # The loss has one minimum along a budget: where that lies beyond the cap, the best that is left lies at the cap.
+    held = tokens_at(log_n)[:, 0] > most_tokens
+    at_cap = np.log(flops / (6.0 * most_tokens + 2.0 * inference_tokens)) if unique_tokens is not None else top
+    log_n = np.where(held, at_cap, log_n[:, 0])[:, None]
+    edge = ~endless & ((~held & ((at == 0) | (at == grid.shape[1] - 1))) | (top <= 0))
+    params, tokens = np.exp(log_n[:, 0]), np.where(held, most_tokens, tokens_at(log_n)[:, 0])
+    return _Splits(
+        params=np.where(edge, np.nan, np.where(endless, np.inf, params)),
+        tokens=np.where(edge, np.nan, np.where(endless, most_tokens, tokens)),
+        loss=loss_at(log_n)[:, 0],
+        held=held,
+        edge=edge,
+    )
 
 
 def golden_section(function: Callable[[Floats], Floats], low: Floats, high: Floats) -> Floats:
@@ -240,25 +320,38 @@ def golden_section(function: Callable[[Floats], Floats], low: Floats, high: Floa
     return (low + high) / 2
 
 
-def _least_flops(law: Law, named: Mapping[str, Floats], target: float, inference_tokens: float) -> Floats:
-    """The least compute (B,) whose best split reaches the target loss; infinite where 1e40 FLOP does not."""
+def _least_flops(
+    law: Law,
+    named: Mapping[str, Floats],
+    target: float,
+    inference_tokens: float,
+    unique_tokens: float | None = None,
+) -> Floats:
+    """The least compute (B,) whose best split reaches the target; inf where MOST does not, nan where LEAST does."""
     count = len(next(iter(named.values())))
-    low, high = np.full(count, np.log(1e6)), np.full(count, np.log(1e40))
-    reachable = best_split(law, named, np.exp(high), inference_tokens)[2] <= target
+
+    def reached(log_c: Floats) -> NDArray[np.bool_]:
+        return _splits(law, named, np.exp(log_c), inference_tokens, unique_tokens).loss <= target
+
+    low, high = np.full(count, np.log(LEAST)), np.full(count, np.log(MOST))
+    too_easy, reachable = reached(low), reached(high)
     for _ in range(50):
         middle = (low + high) / 2
-        enough = best_split(law, named, np.exp(middle), inference_tokens)[2] <= target
+        enough = reached(middle)
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    return np.where(reachable, np.exp(high), np.inf)
+    return np.where(too_easy, np.nan, np.where(reachable, np.exp(high), np.inf))
 
 
-def _near(law: Law, fit: Fit, flops: float, inference_tokens: float) -> tuple[float, float]:
-    """The smallest and largest size whose loss is within NEAR of the best for the budget."""
+def _near(
+    law: Law, fit: Fit, flops: float, inference_tokens: float, unique_tokens: float | None
+) -> tuple[float, float]:
+    """The smallest and largest size whose loss is within NEAR of the best for the budget, with no token repeated."""
     named = {name: np.array([[value]]) for name, value in fit.values.items()}
-    params, _, loss = best_split(law, named, np.array([flops]), inference_tokens)
-    log_n = np.log(params[0]) + np.linspace(-8, 8, 16001)
+    best = _splits(law, named, np.array([flops]), inference_tokens, unique_tokens)
+    log_n = np.log(best.params[0]) + np.linspace(-8, 8, 16001)
     tokens = flops / (6 * np.exp(log_n)) - inference_tokens / 3
-    keep = tokens > 0
+    # The size that spends the cap exactly is allowed, whatever its last digit.
+    keep = (tokens > 0) & (tokens <= (1 + 1e-9) * (np.inf if unique_tokens is None else unique_tokens))
     found = np.asarray(law.predict({"params": np.exp(log_n[keep]), "tokens": tokens[keep]}, **named))[0]
-    inside = log_n[keep][found <= loss[0] * (1 + NEAR)]
+    inside = log_n[keep][found <= best.loss[0] * (1 + NEAR)]
     return float(np.exp(inside[0])), float(np.exp(inside[-1]))

@@ -140,7 +140,7 @@ def _accounts(found: Mapping[str, Any]) -> None:
     for part, names in counts.items():
         for name in names:
             _count(_mapping(found, part)[name], f"{part}.{name}")
-    _one_of(found["bootstrap"]["resample"], ("runs", "rows"), "bootstrap.resample")
+    _text(found["bootstrap"]["resample"], "bootstrap.resample")
     _share(found["bootstrap"]["level"], "bootstrap.level")
     for why, count in _mapping(found["rows"], "dropped").items():
         _count(count, f"rows.dropped[{why!r}]")

@@ -171,7 +171,7 @@ def _allocated(fit: Fit, found: Allocation) -> str:
 
 
 def between(quantity: Between, write: Callable[[float], str]) -> str:
-    if quantity.ci is None:
+    if not quantity.ci:
         return ""
     low, high = (write(end) if math.isfinite(end) else "no bound" for end in quantity.ci)
     return f" ({low} to {high})"

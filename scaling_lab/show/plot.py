@@ -605,7 +605,7 @@ def draw_allocations(found: Sequence[Allocation]) -> Drawing:
         for axes, name, color in zip(figure.subplots(1, 2), ("params", "tokens"), (BLUE, GREEN), strict=True):
             pairs = [getattr(a, name) for a in ordered]
             value = np.array([p.value for p in pairs], dtype=float)
-            ends = np.array([p.ci if p.ci is not None else (np.nan, np.nan) for p in pairs], dtype=float)
+            ends = np.array([p.ci or (np.nan, np.nan) for p in pairs], dtype=float)
             axes.fill_between(flops, ends[:, 0], ends[:, 1], color=color, alpha=0.25, linewidth=0, label="interval")
             axes.plot(flops, value, color=color, linewidth=1.8, marker="o", markersize=3.5, label="best")
             _log_axis(axes.xaxis, *_margins(flops), _writer("flops"))

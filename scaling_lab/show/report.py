@@ -176,7 +176,7 @@ def _allocation_table(found: Allocation | None) -> dict[str, Any] | None:
     for key, name in names.items():
         quantity: Between | None = getattr(found, key, None)
         if quantity is not None:
-            rows.append([name, format_quantity(quantity.value), between(quantity, format_quantity).strip(" ()")])
+            rows.append([name, format_quantity(quantity.value), between(quantity, format_quantity).strip(" ()") or "-"])
     low, high = found.loss.ci or (found.loss.value, found.loss.value)
     rows.append(["loss", words.fixed(found.loss.value, low, high), words.span(low, high)])
     near = getattr(found, "near_optimal_params", None)

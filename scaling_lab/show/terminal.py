@@ -218,6 +218,8 @@ def allocation(found: Allocation) -> str:
 
 
 def _ends(q: Quantile) -> str:
+    if not q.ci:
+        return "-"
     low, high = (format_quantity(e) if math.isfinite(e) else "no bound" for e in q.ci)
     return f"{low} to {high}"
 

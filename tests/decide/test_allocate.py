@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from scaling_lab.decide.allocate import _least_flops as least_flops
 from scaling_lab.decide.allocate import allocate, best_split
 from scaling_lab.engine.fit import fit
+from scaling_lab.engine.result import Fit
 from scaling_lab.errors import LabError, UsageError
 from scaling_lab.laws import LAWS
 from tests.conftest import TRUTH, chinchilla_table
@@ -106,7 +109,7 @@ def test_unique_tokens_cap_data_with_a_warning() -> None:
     found = allocate(fit("chinchilla", chinchilla_table(), bootstrap=0), 1e23, unique_tokens=1e11)
     assert found.tokens.value == 1e11
     assert found.params.value == pytest.approx(1e23 / 6e11)
-    assert [w.code for w in found.warnings] == ["SL405", "SL403", "SL404"]
+    assert [w.code for w in found.warnings] == ["SL405", "SL401", "SL403", "SL404"]
 
 
 @pytest.mark.parametrize("law", ["chinchilla-tied", "kaplan-nd"])
@@ -125,3 +128,81 @@ def test_what_makes_no_sense_is_refused() -> None:
         allocate(two, -1.0)
     with pytest.raises(UsageError, match="needs one of params and tokens"):
         allocate(one, 1e22)
+
+
+@pytest.fixture(scope="module")
+def noisy() -> Fit:
+    return fit("chinchilla", chinchilla_table(0.003), starts=144, bootstrap=200)
+
+
+@pytest.fixture(scope="module")
+def plain() -> Fit:
+    return fit("chinchilla", chinchilla_table(), starts=144, bootstrap=0)
+
+
+def test_a_target_loss_with_unique_tokens_is_reached_within_them(plain: Fit) -> None:
+    found = allocate(plain, target_loss=2.0, unique_tokens=2e11)
+    assert found.tokens.value == 2e11
+    assert found.loss.value == pytest.approx(2.0, abs=1e-8)
+    free = allocate(plain, target_loss=2.0)
+    assert free.tokens.value > 2e11
+    assert found.flops.value > free.flops.value
+    with pytest.raises(LabError, match=r"reaches a loss of 1.9 from 1e\+10 unique tokens"):
+        allocate(plain, target_loss=1.9, unique_tokens=1e10)
+
+
+def test_unique_tokens_cap_every_draw_and_the_near_optimal_sizes(noisy: Fit) -> None:
+    free = allocate(noisy, 1e23)
+    cap = (free.tokens.value + free.tokens.ci[1]) / 2
+    found = allocate(noisy, 1e23, unique_tokens=cap)
+    assert found.tokens.value == pytest.approx(free.tokens.value)
+    assert found.tokens.ci[1] == cap
+    assert found.params.ci[0] == pytest.approx(1e23 / (6 * cap))
+    assert found.near_optimal_params[0] == pytest.approx(1e23 / (6 * cap), rel=2e-3)
+    assert found.near_optimal_params[1] == pytest.approx(free.near_optimal_params[1])
+    held = allocate(noisy, 1e23, unique_tokens=1e11)
+    assert held.tokens.ci == (1e11, 1e11)
+    assert held.near_optimal_params[0] == pytest.approx(1e23 / 6e11)
+
+
+@pytest.mark.parametrize("target", [500.0, 1e9])
+def test_a_loss_above_any_trained_model_is_refused(plain: Fit, target: float) -> None:
+    with pytest.raises(LabError, match="lies above all that this fit gives for a trained model"):
+        allocate(plain, target_loss=target)
+
+
+@pytest.mark.parametrize("flops", [1e-5, 1.0, 7.0, 100.0])
+def test_a_budget_of_less_than_one_token_is_refused(plain: Fit, flops: float) -> None:
+    with pytest.raises(LabError, match="no best split into at least one parameter and one token"):
+        allocate(plain, flops)
+
+
+def test_a_budget_far_outside_carries_its_warning(plain: Fit) -> None:
+    assert [w.code for w in allocate(plain, 1e23).warnings] == ["SL405", "SL404"]
+    assert [w.code for w in allocate(plain, 1e26).warnings] == ["SL405", "SL401", "SL404"]
+
+
+def test_draws_without_a_best_split_widen_the_interval_and_are_counted(noisy: Fit) -> None:
+    draws = noisy.draws.copy()
+    draws[:30, noisy.entry.names.index("A")] = 1e-300
+    found = allocate(replace(noisy, draws=draws), 1e22)
+    assert [w.message for w in found.warnings if w.code == "SL406"] == [
+        "30 of 200 bootstrap draws have no best split of their own: each counts beyond both ends of the intervals of "
+        "params and tokens"
+    ]
+    assert found.params.to_dict()["ci"] == found.tokens.to_dict()["ci"] == [None, None]
+    few = noisy.draws.copy()
+    few[:3, noisy.entry.names.index("A")] = 1e-300
+    found = allocate(replace(noisy, draws=few), 1e22)
+    assert found.params.ci[0] > 1e8
+
+
+def test_without_draws_there_is_no_interval(plain: Fit) -> None:
+    found = allocate(plain, 1e22).to_dict()
+    assert found["params"]["ci"] == found["tokens"]["ci"] == found["tokens_per_param"]["ci"] == found["flops_ci"] == []
+    assert len(found["loss"]["ci"]) == 2
+
+
+def test_too_few_draws_for_the_level_are_warned_of(noisy: Fit) -> None:
+    assert "SL407" not in [w.code for w in allocate(noisy, 1e22, level=0.9).warnings]
+    assert "SL407" in [w.code for w in allocate(noisy, 1e22, level=0.99).warnings]

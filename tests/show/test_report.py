@@ -16,7 +16,8 @@ from scaling_lab.engine.backtest import Backtest
 from scaling_lab.engine.predict import Predictions, predict
 from scaling_lab.engine.result import Fit
 from scaling_lab.errors import UsageError
-from scaling_lab.show import report, words
+from scaling_lab.quantities import format_quantity
+from scaling_lab.show import report, terminal, words
 
 HOSTILE = "<script>alert('1')</script>"
 
@@ -249,3 +250,15 @@ def test_the_index_links_to_files_only_and_puts_failures_first(tmp_path: Path) -
     assert html.index("t.csv, line 3") < html.index("0.5 %")
     assert "<script>" not in html
     assert "1 report made, 1 failed" in page.words
+
+
+@pytest.mark.usefixtures("words_alone")
+def test_an_allocation_without_draws_shows_no_interval(bare: Fit) -> None:
+    split = allocate(bare, 1e22)
+    size = format_quantity(split.params.value)
+    text = " ".join(Page(report.html([bare], allocation=split)).text)
+    assert f"{size} parameters and " in text
+    assert f"{size} to {size}" not in text
+    rows = [line.split() for line in terminal.allocation(split).splitlines()]
+    assert ["parameters", size, "-"] in rows
+    assert report.plot.draw_allocations([split])
