@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
+from typing import Any
 
 from .accounting import six_nd
 from .decide.allocate import Allocation, allocate
@@ -18,7 +18,7 @@ from .errors import BadInput
 from .files import to_json, write_text
 from .quantities import format_quantity
 from .show.report import write_report
-from .tables import read_table
+from .tables import read_table, rows_for
 
 LAWS = ("chinchilla", "chinchilla-tied", "kaplan-nd", "hestness-flops")
 TABLE = "proxy_stdlib/runs.csv"
@@ -27,20 +27,20 @@ LEVEL = 0.9
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo found and where it wrote it; `held_out` is the row of the large run."""
+    """What the demo found and where it wrote it; `held_out` is the large run as measured."""
 
     fit: Fit
     backtest: Backtest
     predictions: Predictions
     allocation: Allocation
-    held_out: pd.Series
+    held_out: Mapping[str, Any]
     report: Path
 
     def summary(self) -> list[str]:
         """Five lines: the data, the law, its backtest, the prediction beside the measurement, the next budget."""
         runs, law, best = self.fit.rows["used"], self.fit.values, self.backtest.laws[0]
         mine = next(s for s in self.backtest.laws if s.law == self.fit.law)
-        p, loss = self.predictions, float(self.held_out["loss"])
+        p, loss = self.predictions, self.held_out["loss"]
         inside = "inside" if p.low[0] <= loss <= p.high[0] else "OUTSIDE"
         factor = p.outside[0].get("flops", 1.0)
         n, d = self.fit.inputs["params"], self.fit.inputs["tokens"]
@@ -76,9 +76,9 @@ def demo(out: str | os.PathLike[str] = "out/demo", progress: Progress | None = N
     path = shipped_table()
     fitted = fit("chinchilla", path, where="role == 'fit'", progress=progress)
     tested = backtest(path, LAWS, where="role == 'fit'", test_fraction=0.25, level=LEVEL, progress=progress)
-    frame = read_table(path).frame
-    held_out = frame[frame["role"] == "held-out"].iloc[0]
-    large = {"params": float(held_out["params"]), "tokens": float(held_out["tokens"])}
+    rows = rows_for(read_table(path, where="role == 'held-out'"), ("params", "tokens"))
+    large = {name: float(values[0]) for name, values in rows.x.items()}
+    held_out = {"run_id": str(rows.group[0]), "loss": float(rows.y[0]), **large}
     found = predict(fitted, large, LEVEL)
     split = allocate(fitted, six_nd(large["params"], large["tokens"]))
     fitted.save(out / "fit.json")
@@ -90,7 +90,7 @@ def demo(out: str | os.PathLike[str] = "out/demo", progress: Progress | None = N
         [fitted],
         backtests=[tested],
         predictions=found,
-        measured={"run_id": held_out["run_id"], "loss": float(held_out["loss"]), **large},
+        measured=held_out,
         allocation=split,
         question=(
             f"What will a model of {format_quantity(large['params'])} parameters reach on "

@@ -185,10 +185,11 @@ def _bootstrap(coordinates: Coordinates, rows: Rows, boot: Mapping[str, Any]) ->
         )
     if boot.get("missed"):
         found.append(
-            _warning(
+            Notice(
                 "SL309",
-                f"{boot['missed']} of {boot['audited']} audited resamples have another, better optimum than the one "
-                "beside the fit's: every refit was started there too, and the intervals are wide for a reason",
+                "info",
+                f"{boot['missed']} of {boot['audited']} audited resamples have a better optimum than the one beside "
+                "the fit's, so every refit was started at those too",
             )
         )
     if boot["n"] and boot["failed"] + boot.get("unconverged", 0) > 0.05 * boot["n"]:
