@@ -140,6 +140,10 @@ def _usable(
     return numbers, out
 
 
+# Beyond this, powers and products leave floating point; nothing that is trained or counted comes near.
+HUGE = 1e50
+
+
 def _faults(table: Table, name: str, values: Floats, text: Mapping[int, str], positive: bool) -> dict[int, str]:
     """{row: fault} of one column: what is not a number, not finite, or impossible for the quantity."""
     found = {row: f"{cell!r} is not a finite number" for row, cell in text.items()}
@@ -152,6 +156,8 @@ def _faults(table: Table, name: str, values: Floats, text: Mapping[int, str], po
         return found
     for row in np.flatnonzero(wrong):
         found[int(row)] = f"{values[row]:g} is {why}"
+    for row in np.flatnonzero((values > HUGE) | ((values > 0) & (values < 1 / HUGE))):
+        found[int(row)] = f"{values[row]:g} is no size that a measurement has"
     return found
 
 
