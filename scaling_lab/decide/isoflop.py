@@ -26,11 +26,12 @@ METHODS: tuple[Method, ...] = ("akima", "parabola")
 class PowerLaw:
     """quantity = coefficient * flops**exponent through n points, with Student t intervals of the fitted line.
 
-    The intervals hold the scatter of the points about the line; they say nothing of a bias that all points share.
+    The intervals hold the scatter of the points about the line; they say nothing of a bias that all points share. An
+    envelope's come from resampled curves instead, and are None without them.
     """
 
     exponent: float
-    ci: tuple[float, float]
+    ci: tuple[float, float] | None
     coefficient: float
     r2: float | None
     n: int
@@ -166,7 +167,7 @@ def isoflop(
         raise UsageError(f"--tolerance {tolerance:g} is not between 0 and 1")
     read = read_table(table, mapping=mapping, where=where, params_column=params_column)
     rows = rows_for(read, ("params", "tokens", "flops"), drop_bad=drop_bad)
-    groups, scattered = _budgets(rows.x["flops"], tolerance, budgets)
+    groups, scattered = _budgets(rows, tolerance, budgets)
     if not groups:
         raise BadInput("no row lies near a budget", file=rows.name, fix="widen --tolerance or name other --budgets")
     found = {m: tuple(_profile(rows, keep, m) for keep in groups) for m in METHODS}
@@ -180,10 +181,12 @@ def isoflop(
     if isinstance(mine, str):
         reasons = ", ".join(sorted({p.status for p in found[method] if p.status != "used"}))
         raise BadInput(
-            f"{sum(p.status == 'used' for p in found[method])} of {len(groups)} profiles have a minimum to use "
-            f"({reasons}), and a power law with an interval needs 3",
+            f"{sum(p.status == 'used' for p in found[method])} of {len(groups)} profiles have a minimum to use"
+            f"{f' ({reasons})' if reasons else ''}, and a power law with an interval needs 3",
             file=rows.name,
-            fix="add sizes round the minimum of each budget, or name the budgets with --budgets",
+            fix="add sizes round the minimum of each budget, or name the budgets with --budgets"
+            if reasons
+            else "add budgets, or name those that rows do not show with --budgets",
         )
     notes = [*rows.notes]
     if scattered:
@@ -193,15 +196,41 @@ def isoflop(
     return IsoFlop(method, found[method], mine["params"], mine["tokens"], laws, account, tuple(notes))
 
 
-def _budgets(flops: Floats, tolerance: float, budgets: Sequence[float] | None) -> tuple[list[NDArray[np.int64]], int]:
-    """The rows of each budget, and how many rows belong to none."""
-    if budgets:
+def _check_budgets(budgets: Sequence[float], tolerance: float) -> None:
+    """Raises UsageError where a budget is no compute, or a row could be near two of them."""
+    for budget in budgets:
+        if not (np.isfinite(budget) and budget > 0):
+            raise UsageError(f"--budgets {budget:g} is not a number above zero")
+    if not budgets:
+        raise UsageError("--budgets names none; write them as 6e18,1e19")
+    for low, high in pairwise(sorted(budgets)):
+        if high / low <= (1 + tolerance) ** 2:
+            raise UsageError(
+                f"--budgets {low:g} and {high:g} overlap, as rows within {tolerance:g} of either count; name one of "
+                "them, or lower --tolerance"
+            )
+
+
+def _budgets(rows: Rows, tolerance: float, budgets: Sequence[float] | None) -> tuple[list[NDArray[np.int64]], int]:
+    """The rows of each budget, and how many rows belong to none; raises BadInput where gaps do not tell them apart."""
+    flops = rows.x["flops"]
+    if budgets is not None:
+        _check_budgets(budgets, tolerance)
         near = [np.flatnonzero(np.abs(np.log(flops / b)) <= np.log1p(tolerance)) for b in sorted(budgets)]
-        near = [rows for rows in near if rows.size]
+        near = [keep for keep in near if keep.size]
         return near, len(flops) - len(np.unique(np.concatenate(near or [np.array([], dtype=int)])))
     order = np.argsort(flops, kind="stable")
     breaks = np.flatnonzero(np.diff(np.log(flops[order])) > np.log1p(tolerance)) + 1
-    return list(np.split(order, breaks)), 0
+    groups = list(np.split(order, breaks))
+    for keep in groups:
+        low, high = float(flops[keep[0]]), float(flops[keep[-1]])
+        if high / low > (1 + tolerance) ** 2:
+            raise BadInput(
+                f"{len(keep)} rows from {low:.3g} to {high:.3g} FLOP lie too close together to tell budgets apart",
+                file=rows.name,
+                fix="name the budgets with --budgets, or lower --tolerance",
+            )
+    return groups, 0
 
 
 def _profile(rows: Rows, keep: NDArray[np.int64], method: Method) -> Profile:
@@ -290,8 +319,13 @@ def envelope(
     """The lowest loss at each compute over a curves table, and the power laws of its params and tokens (approach 1).
 
     A curve is a run where the table has run_id, else all rows of one size. Between its rows log loss and log tokens are
-    linear in log compute. Intervals come from resampling whole curves, for neighbouring points share their curve.
+    linear in log compute. Intervals come from resampling whole curves, for neighbouring points share their curve;
+    there are none with fewer than two resamples.
     """
+    if points < 3:
+        raise UsageError(f"--points {points}: an envelope needs at least 3 places along compute")
+    if bootstrap < 0:
+        raise UsageError(f"--bootstrap {bootstrap} is below zero; 0 is for none")
     read = read_table(table, mapping=mapping, where=where, params_column=params_column)
     rows = rows_for(read, ("params", "tokens", "flops"), drop_bad=drop_bad)
     notes = list(rows.notes)
@@ -314,9 +348,12 @@ def envelope(
             slopes.append([law.exponent for law in _envelope_laws(grid, part, *_winners(part), level)])
         except NotEnoughData:
             continue
-    if bootstrap and len(slopes) < bootstrap / 2:
+    if len(slopes) < 2:
+        notes.append("fewer than two resamples of the curves had an envelope: the exponents have no intervals")
+    elif len(slopes) < bootstrap / 2:
         notes.append(f"only {len(slopes)} of {bootstrap} resamples of the curves had an envelope: rough intervals")
-    laws = [params_law, tokens_law]
+    # Neighbouring points share their curve: the line's own Student t interval would be many times too narrow.
+    laws = [replace(law, ci=None) for law in (params_law, tokens_law)]
     if len(slopes) > 1:
         low, high = np.quantile(np.array(slopes), [(1 - level) / 2, (1 + level) / 2], axis=0)
         laws = [_with_interval(law, low[i], high[i]) for i, law in enumerate(laws)]

@@ -252,7 +252,7 @@ def envelope(found: Envelope) -> str:
 def _power_laws(found: Sequence[tuple[str, PowerLaw]]) -> str:
     body = [
         (
-            label, f"{p.exponent:.4f}", f"{p.ci[0]:.4f} to {p.ci[1]:.4f}", f"{p.coefficient:.4g}",
+            label, f"{p.exponent:.4f}", f"{p.ci[0]:.4f} to {p.ci[1]:.4f}" if p.ci else "-", f"{p.coefficient:.4g}",
             words.number(p.r2, 4), p.n,
         )
         for label, p in found

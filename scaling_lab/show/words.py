@@ -40,19 +40,27 @@ def percent(share: float | None) -> str:
 
 
 def decimals(low: float, high: float) -> int:
-    """How many decimals show half the distance of low and high with two digits and their middle with four (0 to 6)."""
+    """How many decimals show half the distance of low and high with two digits and their middle with four.
+
+    At most six, or as many as the middle's four digits take.
+    """
     half, middle = abs(high - low) / 2, abs(high + low) / 2
     if not (math.isfinite(half) and middle > 0):
         return 4
-    wanted = [3 - math.floor(math.log10(middle))] + ([1 - math.floor(math.log10(half))] if half > 0 else [])
-    return min(6, max(0, *wanted))
+    four = 3 - math.floor(math.log10(middle))
+    two = 1 - math.floor(math.log10(half)) if half > 0 else 0
+    return max(0, min(two, max(6, four)), four)
 
 
 def fixed(value: float, low: float, high: float) -> str:
-    """A value with as many decimals as its interval deserves; counts beyond a thousand by their suffix."""
+    """A value with as many decimals as its interval deserves; counts beyond ten thousand by their suffix."""
     if not math.isfinite(value):
         return "-"
-    return f"{value:.{decimals(low, high)}f}" if abs(value) < 1e4 else format_quantity(value)
+    if abs(value) >= 1e4:
+        return format_quantity(value)
+    places = decimals(low, high)
+    # Beyond a handful of zeros after the point nobody counts them.
+    return f"{value:.{places}f}" if places <= 9 else f"{value:.3e}"
 
 
 def span(low: float, high: float) -> str:

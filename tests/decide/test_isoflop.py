@@ -10,6 +10,7 @@ import pytest
 
 from scaling_lab.decide.isoflop import envelope, isoflop, power_law
 from scaling_lab.errors import BadInput, NotEnoughData, UsageError
+from scaling_lab.show import terminal
 from tests.conftest import TRUTH
 
 
@@ -120,3 +121,47 @@ def test_an_envelope_of_two_curves_is_refused() -> None:
     table = curves()
     with pytest.raises(NotEnoughData, match="2 usable rows"):
         envelope(table[table.params < 2e7])
+
+
+def test_one_or_two_budgets_say_that_three_are_needed() -> None:
+    with pytest.raises(BadInput, match=r"2 of 2 profiles have a minimum to use, and .* needs 3; add budgets"):
+        isoflop(profiles(np.array([1e18, 1e19])))
+
+
+def test_budgets_that_gaps_do_not_tell_apart_are_refused() -> None:
+    table = profiles(np.geomspace(3e18, 3e20, 140), sizes=7)
+    with pytest.raises(BadInput, match=r"980 rows from 3e\+18 to 3e\+20 FLOP lie too close .* name the budgets"):
+        isoflop(table)
+    assert len(isoflop(table, budgets=[3e18, 3e19, 3e20]).profiles) == 3
+
+
+@pytest.mark.parametrize(
+    ("budgets", "says"),
+    [
+        ([1e18, 1.05e18, 1e20], "overlap"),
+        ([1e18, 1e18], "overlap"),
+        ([0.0], "not a number above zero"),
+        ([float("nan")], "not a number above zero"),
+        ([float("inf")], "not a number above zero"),
+        ([], "names none"),
+    ],
+)
+def test_budgets_that_can_not_be_are_refused(budgets: list[float], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        isoflop(profiles(np.array([1e18, 1e19, 1e20])), budgets=budgets)
+
+
+@pytest.mark.parametrize("bootstrap", [0, 1])
+def test_an_envelope_without_resamples_has_no_interval(bootstrap: int) -> None:
+    found = envelope(curves(), bootstrap=bootstrap)
+    assert found.params_law.ci is None
+    assert found.to_dict()["tokens"]["ci"] is None
+    assert any("no intervals" in note for note in found.notes)
+    assert "  -  " in terminal.envelope(found)
+
+
+def test_an_envelope_of_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="--points 0: an envelope needs at least 3"):
+        envelope(curves(), points=0)
+    with pytest.raises(UsageError, match="--bootstrap -5 is below zero"):
+        envelope(curves(), bootstrap=-5)

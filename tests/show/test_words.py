@@ -76,3 +76,16 @@ def test_a_table_without_a_name_is_called_the_table(chinchilla: Fit) -> None:
     assert words.table_name(chinchilla) == "the table"
     named = replace(chinchilla, made_by={"inputs": {"/home/me/my runs.csv": "00"}})
     assert words.table_name(named) == "my runs.csv"
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [
+        (1e-8, 0.99e-8, 1.02e-8, "1.000e-08"),
+        (3.2e-5, 3.1e-5, 3.4e-5, "0.00003200"),
+        (2.0, 2.0 - 1e-12, 2.0 + 1e-12, "2.000000"),
+        (0.001, -1.0, 1.5, "0.0010"),
+    ],
+)
+def test_a_small_value_keeps_its_digits(value: float, low: float, high: float, text: str) -> None:
+    assert words.fixed(value, low, high) == text
