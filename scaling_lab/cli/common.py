@@ -6,6 +6,7 @@ import contextlib
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +15,7 @@ from ..errors import ConditionMet, UsageError
 from ..quantities import ALIASES, parse_assignments, parse_number
 
 if TYPE_CHECKING:
-    from ..engine.result import Notice
+    from ..engine.result import Fit, Notice
 
 
 def _number(text: str) -> float:
@@ -22,6 +23,22 @@ def _number(text: str) -> float:
         return parse_number(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a number; write it as 7e9, 7B or 1.4T") from None
+
+
+def numbers(text: str, option: str) -> list[float]:
+    """The numbers of 6e18,1e19 texts."""
+    try:
+        return [parse_number(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"{option} {text!r} is not a list of numbers, as in {option} 6e18,1e19") from None
+
+
+def _condition(text: str | None) -> str | None:
+    """The words of --fail-on, checked before any work is done."""
+    for word in text.split(",") if text is not None else ():
+        if word.strip() not in ("warning", "error") and not re.fullmatch(r"SL\d{3}", word.strip()):
+            raise UsageError(f"--fail-on {word.strip()!r} is neither warning, error nor a code such as SL301")
+    return text
 
 
 def number_option(*names: str, help: str) -> Any:
@@ -49,7 +66,13 @@ DropBadOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of starts and resamples.")]
 FailOnOption = Annotated[
-    str | None, typer.Option("--fail-on", metavar="warning|error|CODE,...", help="Exit 4 where such a warning came up.")
+    str | None,
+    typer.Option(
+        "--fail-on",
+        metavar="warning|error|CODE,...",
+        callback=_condition,
+        help="Exit 4 where such a warning came up.",
+    ),
 ]
 LevelOption = Annotated[float, typer.Option("--level", help="Probability that an interval aims at.")]
 
@@ -96,12 +119,25 @@ def show_json(value: Any) -> None:
     typer.echo(to_json(value))
 
 
-def warn(notices: Iterable[Notice], notes: Iterable[str] = ()) -> None:
-    """Prints what the reader must know to stderr, a line each."""
+def warn(notices: Iterable[Notice], notes: Iterable[str] = (), of: str = "") -> None:
+    """Prints what the reader must know to stderr, a line each; `of` says which result a notice is about."""
     for note in notes:
         typer.echo(f"note: {note}", err=True)
+    about = f"{of}: " if of else ""
     for notice in notices:
-        typer.echo(f"{notice.severity} {notice.code}: {notice.message}", err=True)
+        typer.echo(f"{notice.severity} {notice.code}: {about}{notice.message}", err=True)
+
+
+def own_warnings(fit: Fit) -> list[Notice]:
+    """What a fit was warned of when it was made, which all that is computed from it inherits."""
+    return [notice for notice in fit.warnings if notice.severity in ("warning", "error")]
+
+
+def check_apart(option: str, out: str | None, *inputs: str | None) -> None:
+    """Raises UsageError where a result would overwrite one of the files it is made from."""
+    taken = {Path(path).resolve() for path in inputs if path is not None and path != "-"}
+    if out is not None and Path(out).resolve() in taken:
+        raise UsageError(f"{option} {out} is one of the files that are read; choose another path")
 
 
 def fail_on(condition: str | None, notices: Iterable[Notice]) -> None:
@@ -109,9 +145,6 @@ def fail_on(condition: str | None, notices: Iterable[Notice]) -> None:
     if not condition:
         return
     wanted = {word.strip() for word in condition.split(",")}
-    unknown = [w for w in wanted if w not in ("warning", "error") and not re.fullmatch(r"SL\d{3}", w)]
-    if unknown:
-        raise UsageError(f"--fail-on {unknown[0]!r} is neither warning, error nor a code such as SL301")
     if "warning" in wanted:
         wanted.add("error")
     met = sorted({n.code for n in notices if n.code in wanted or n.severity in wanted})

@@ -17,8 +17,11 @@ from .common import (
     SeedOption,
     TableArgument,
     WhereOption,
+    check_apart,
     fail_on,
     number_option,
+    numbers,
+    own_warnings,
     pairs,
     show,
     show_json,
@@ -45,20 +48,22 @@ def allocate(
     from ..engine.result import Fit
     from ..show import terminal
 
+    loaded = Fit.load(fit)
     found = run(
-        Fit.load(fit),
+        loaded,
         flops,
         inference_tokens=inference_tokens,
         unique_tokens=unique_tokens,
         target_loss=target_loss,
         level=level,
     )
-    warn(found.warnings)
+    notices = [*own_warnings(loaded), *found.warnings]
+    warn(notices)
     if json:
         show_json(found.to_dict())
     else:
         show(terminal.allocation(found))
-    fail_on(fail, found.warnings)
+    fail_on(fail, notices)
 
 
 def isoflop(
@@ -79,14 +84,16 @@ def isoflop(
 ) -> None:
     """Find the best size of each compute budget and the power law through them (approach 2)."""
     from ..decide.isoflop import isoflop as run
-    from ..quantities import parse_number
+    from ..files import check_writable
     from ..show import terminal
 
+    check_writable(plot)
+    check_apart("--plot", plot, table)
     found = run(
         table,
         method=method,  # type: ignore[arg-type]  # checked there, with the known ones named
         tolerance=tolerance,
-        budgets=[parse_number(b) for b in budgets.split(",")] if budgets else None,
+        budgets=numbers(budgets, "--budgets") if budgets is not None else None,
         mapping=pairs(map_),
         where=where,
         params_column=params_column,

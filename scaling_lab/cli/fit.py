@@ -17,9 +17,11 @@ from .common import (
     SeedOption,
     TableArgument,
     WhereOption,
+    check_apart,
     fail_on,
     fixed,
     number_option,
+    own_warnings,
     pairs,
     points,
     progress_bar,
@@ -53,6 +55,7 @@ def fit(
     from ..show import terminal
 
     check_writable(out)
+    check_apart("--out", out, table)
     with progress_bar() as progress:
         found = run(
             law,
@@ -100,13 +103,15 @@ def predict(
 
     if bool(at) == bool(table):
         raise UsageError("give points with --at params=7B,tokens=1.4T or with --table POINTS, one of the two")
-    found = run(Fit.load(fit), points(at) if at else str(table), level)
-    warn(found.warnings)
+    loaded = Fit.load(fit)
+    found = run(loaded, points(at) if at else str(table), level)
+    notices = [*own_warnings(loaded), *found.warnings]
+    warn(notices)
     if json:
         show_json(found.to_dict())
     else:
         show(terminal.predictions(found))
-    fail_on(fail, found.warnings)
+    fail_on(fail, notices)
 
 
 def backtest(
@@ -138,7 +143,7 @@ def backtest(
     with progress_bar() as progress:
         found = run(
             table,
-            law,
+            _once(law),
             by=by,
             test_above=test_above,
             test_fraction=test_fraction,
@@ -150,8 +155,18 @@ def backtest(
             settings=settings,
             progress=progress,
         )
+    warn((), dict.fromkeys(note for scored in found.laws for note in scored.fit.notes))
+    for scored in found.laws:
+        warn(scored.fit.warnings, of=scored.law)
     if json:
         show_json(found.to_dict())
     else:
         show(terminal.backtest(found))
     fail_on(fail, [notice for scored in found.laws for notice in scored.fit.warnings])
+
+
+def _once(names: list[str]) -> list[str]:
+    """The laws' own names, each once; `all`, wherever it stands, is every law."""
+    from ..laws import get_law
+
+    return ["all"] if "all" in names else list(dict.fromkeys(get_law(name).name for name in names))

@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from .common import JsonOption, LevelOption, number_option, points, progress_bar, show, show_json, warn
+from .common import (
+    JsonOption,
+    LevelOption,
+    check_apart,
+    number_option,
+    own_warnings,
+    points,
+    progress_bar,
+    show,
+    show_json,
+    warn,
+)
 
 
 def demo(
@@ -50,16 +61,19 @@ def report(
     from ..show.report import write_report
 
     check_writable(out)
+    check_apart("--out", out, *fits, backtest_table)
     loaded = [Fit.load(path) for path in fits]
     tests = []
     if backtest_table:
-        laws = [fit.law for fit in loaded]
+        laws = list(dict.fromkeys(fit.law for fit in loaded))
         tests = [backtest(backtest_table, laws, test_above=test_above, where=where, level=level)]
     predictions = predict(loaded[0], points(at), level) if at else None
-    split = allocate(loaded[0], flops, level=level) if flops else None
+    split = allocate(loaded[0], flops, level=level) if flops is not None else None
     path = write_report(out, loaded, backtests=tests, question=question, predictions=predictions, allocation=split)
-    if predictions:
-        warn(predictions.warnings)
+    for fit in loaded:
+        warn(own_warnings(fit), of=fit.law if len(loaded) > 1 else "")
+    # A warning about the fit's draws may come with both.
+    warn(dict.fromkeys([*(predictions.warnings if predictions else ()), *(split.warnings if split else ())]))
     if json:
         show_json({"schema": "scaling-lab/report/1", "report": path})
     else:

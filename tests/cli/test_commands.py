@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from scaling_lab.cli import main
@@ -201,3 +203,98 @@ def test_help_starts_quickly_enough_to_be_asked_for() -> None:
     done = subprocess.run([sys.executable, "-m", "scaling_lab", "--help"], capture_output=True, text=True, check=True)
     for command in ("demo", "laws", "fit", "predict", "backtest", "allocate", "isoflop", "envelope", "report", "proxy"):
         assert command in done.stdout
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    """Runs of one ratio of tokens to params, which a fit is warned of (SL201)."""
+    n = np.geomspace(1e7, 1e9, 9)
+    ladder = pd.DataFrame({"params": n, "tokens": 20 * n * np.linspace(0.98, 1.02, 9)})
+    ladder["loss"] = 1.8 + 400 * ladder.params**-0.34 + 1500 * ladder.tokens**-0.36
+    path = tmp_path / "ladder.csv"
+    ladder.to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("word", ["SL3O1", "", "warning,errors"])
+def test_a_condition_is_checked_before_the_work(lab, table: Path, tmp_path: Path, word: str) -> None:
+    for words in (
+        ("fit", "chinchilla", table, "--out", "fit.json"),
+        ("predict", "none.json", "--at", "params=7B,tokens=1T"),
+        ("allocate", "none.json", "--flops", "1e22"),
+        ("backtest", "none.csv", "--law", "chinchilla"),
+    ):
+        done = lab(*words, "--fail-on", word)
+        assert done.code == 2
+        assert "is neither warning, error nor a code such as SL301" in done.err
+        assert len(done.err.strip().splitlines()) == 1
+    assert not (tmp_path / "fit.json").exists()
+
+
+def test_what_a_fit_was_warned_of_is_said_with_all_that_is_made_from_it(lab, few: Path) -> None:
+    fitted = lab("fit", "chinchilla", few, "--bootstrap", 10, "--out", "fit.json")
+    assert "warning SL201: " in fitted.err
+    for words in (
+        ("predict", "fit.json", "--at", "params=7B,tokens=1.4T"),
+        ("allocate", "fit.json", "--flops", "1e22"),
+        ("report", "fit.json"),
+    ):
+        assert "warning SL201: " in lab(*words).err
+    assert lab("predict", "fit.json", "--at", "params=7B,tokens=1.4T", "--fail-on", "SL201").code == 4
+
+
+def test_a_backtest_says_what_its_fits_were_warned_of(lab, few: Path) -> None:
+    done = lab("backtest", few, "--law", "chinchilla", "--bootstrap", 10, "--map", "loss=loss")
+    assert "warning SL201: chinchilla: " in done.err
+    assert "note: loss is taken from 'loss' as asked" in done.err
+
+
+def test_a_report_says_what_its_allocation_is_warned_of(lab, table: Path) -> None:
+    lab("fit", "chinchilla", table, "--bootstrap", 0, "--out", "fit.json")
+    done = lab("report", "fit.json", "--flops", "1e26", "--at", "params=7B,tokens=1.4T")
+    assert [line.split(":")[0] for line in done.err.splitlines()].count("warning SL405") == 1
+    assert "warning SL401" in done.err
+    done = lab("report", "fit.json", "--flops", "0", "--out", "none.html")
+    assert done.code == 2
+    assert "--flops 0 is not a number above zero" in done.err
+
+
+def test_no_result_overwrites_what_it_is_made_from(lab, table: Path, tmp_path: Path) -> None:
+    lab("fit", "chinchilla", table, "--bootstrap", 0, "--out", "fit.json")
+    for words in (
+        ("fit", "chinchilla", "runs.csv", "--out", f"../{tmp_path.name}/runs.csv"),
+        ("report", "fit.json", "--out", "fit.json"),
+        ("isoflop", "runs.csv", "--plot", "runs.csv"),
+    ):
+        before = (tmp_path / words[-1]).read_bytes()
+        done = lab(*words)
+        assert done.code == 2
+        assert "is one of the files that are read; choose another path" in done.err
+        assert (tmp_path / words[-1]).read_bytes() == before
+
+
+def test_a_law_named_twice_is_scored_once_and_all_is_all(lab, table: Path) -> None:
+    words = ("backtest", table, "--bootstrap", 0, "--starts", 64, "--json")
+    once = lab(*words, "--law", "hestness", "--law", "hestness-tokens", "--law", "hestness").json
+    assert [row["law"] for row in once["laws"]] == ["hestness"]
+    every = lab(*words, "--law", "chinchilla", "--law", "all").json
+    assert len(every["laws"]) + len(every["failed"]) > 3
+
+
+@pytest.mark.parametrize("text", ["abc", ",", "", "1e18,,1e19"])
+def test_budgets_that_are_no_numbers_are_refused_in_one_line(lab, table: Path, text: str) -> None:
+    done = lab("isoflop", table, "--budgets", text)
+    assert done.code == 2
+    assert done.err.strip().splitlines() == [
+        f"error: --budgets {text!r} is not a list of numbers, as in --budgets 6e18,1e19"
+    ]
+
+
+def test_an_envelope_without_resamples_prints_no_interval(lab, tmp_path: Path) -> None:
+    n, d = (v.ravel() for v in np.meshgrid(np.geomspace(1e7, 3e9, 8), np.geomspace(2e8, 3e11, 40)))
+    loss = 1.8 + 400 * n**-0.34 + 1500 * d**-0.36
+    pd.DataFrame({"run_id": n, "params": n, "tokens": d, "loss": loss}).to_csv(tmp_path / "curves.csv", index=False)
+    found = lab("envelope", "curves.csv", "--bootstrap", 0, "--json").json
+    assert found["params"]["ci"] is None
+    assert lab("envelope", "curves.csv", "--bootstrap", "-5").code == 2
+    assert lab("envelope", "curves.csv", "--points", "0").code == 2
