@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .common import JsonOption
+
 if TYPE_CHECKING:
     from ..proxy.plan import RunPlan, Sweep
     from ..proxy.sweep import Watcher
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Train small models that feed a scaling law.", no_args_is_help=True, rich_markup_mode=None)
 
 File = Annotated[Path, typer.Argument(metavar="SWEEP.toml", help="The sweep.", show_default=False)]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
 Out = Annotated[Path | None, typer.Option("--out", help="The sweep's folder (default: runs/NAME).")]
 
 
