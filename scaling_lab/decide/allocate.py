@@ -212,6 +212,9 @@ def _check(
     for name, value in (("--flops", flops), ("--unique-tokens", unique_tokens), ("--target-loss", target_loss)):
         if value is not None and not (np.isfinite(value) and value > 0):
             raise UsageError(f"{name} {value:g} is not a number above zero")
+    # Further out the loss agrees with its floor to the last digit, and no split is better than another.
+    if flops is not None and flops > MOST:
+        raise UsageError(f"--flops {flops:g} is more than {MOST:g}, where a law can't tell one split from another")
     if not (np.isfinite(inference_tokens) and inference_tokens >= 0):
         raise UsageError(f"--inference-tokens {inference_tokens:g} is below zero")
 

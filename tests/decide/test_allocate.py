@@ -126,6 +126,8 @@ def test_what_makes_no_sense_is_refused() -> None:
         allocate(two)
     with pytest.raises(UsageError, match="not a number above zero"):
         allocate(two, -1.0)
+    with pytest.raises(UsageError, match="can't tell one split from another"):
+        allocate(two, 1e300)
     with pytest.raises(UsageError, match="needs one of params and tokens"):
         allocate(one, 1e22)
 
