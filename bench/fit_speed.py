@@ -29,7 +29,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402  (the variables above must be set first)
 import pandas as pd  # noqa: E402
 from scipy.optimize import minimize  # noqa: E402
-from scipy.special import huber, logsumexp  # noqa: E402
+from scipy.special import huber  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 DATA = Path(os.environ.get("SCALING_LAB_DATA", HERE.parent.parent / "shared" / "data"))
@@ -47,15 +47,17 @@ def hoffmann_grid() -> np.ndarray:
 
 
 def objective(theta: np.ndarray, log_n: np.ndarray, log_d: np.ndarray, log_l: np.ndarray, w: np.ndarray) -> float:
+    # Two logaddexp rather than scipy's logsumexp, which most scripts use: it takes four times as long on 240 points,
+    # and the comparison is to be with the usual procedure written well.
     a, b, e, alpha, beta = theta
-    terms = np.stack([a - alpha * log_n, b - beta * log_d, np.full_like(log_n, e)])
-    return float(np.sum(w * huber(1e-3, logsumexp(terms, axis=0) - log_l)))
+    predicted = np.logaddexp(np.logaddexp(a - alpha * log_n, b - beta * log_d), e)
+    return float(np.sum(w * huber(1e-3, predicted - log_l)))
 
 
 def gradient(theta: np.ndarray, log_n: np.ndarray, log_d: np.ndarray, log_l: np.ndarray, w: np.ndarray) -> np.ndarray:
     a, b, e, alpha, beta = theta
     terms = np.stack([a - alpha * log_n, b - beta * log_d, np.full_like(log_n, e)])
-    total = logsumexp(terms, axis=0)
+    total = np.logaddexp(np.logaddexp(terms[0], terms[1]), terms[2])
     share = np.exp(terms - total)
     pull = w * np.clip(total - log_l, -1e-3, 1e-3)
     return np.array(

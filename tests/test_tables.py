@@ -803,6 +803,6 @@ def test_epoch_points(data_dir: Path) -> None:
 @pytest.mark.parametrize("cell", ["1e200", "1e-200"])
 def test_sizes_that_no_measurement_has_are_refused(cell: str) -> None:
     frame = pd.DataFrame({"params": ["1e7", "1e8"], "tokens": ["1e9", cell], "loss": ["3", "2"]})
-    with pytest.raises(BadInput, match="row 1|line 1") as fault:
+    with pytest.raises(BadInput, match=r"row 1|line 1") as fault:
         rows_for(read_table(frame), ("params", "tokens"))
     assert "no size that a measurement has" in str(fault.value)

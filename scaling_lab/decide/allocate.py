@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..accounting import six_nd
-from ..engine.predict import _warnings as far_outside
-from ..engine.predict import interval, no_draws
+from ..engine.predict import far_outside, interval, no_draws
 from ..engine.result import Fit, Notice, too_few_draws
 from ..errors import LabError, UsageError
 from ..laws import Law

@@ -79,12 +79,14 @@ def bootstrap(
     account |= {"audited": min(count, AUDITED), "missed": missed}
     begun = np.concatenate([theta[None, :], others])
     solved = _refit(coordinates, rows, objective, begun, replicates, workers, progress)
-    finite = np.isfinite(solved.value) & np.isfinite(solved.theta).all(axis=1)
+    with np.errstate(over="ignore"):
+        draws = coordinates.to_array(solved.theta)
+    finite = np.isfinite(solved.value) & np.isfinite(draws).all(axis=1)
     account["failed"] = int(np.sum(~finite))
     account["unconverged"] = int(np.sum(finite & (solved.status != CONVERGED)))
     if not finite.any():
         raise DidNotConverge(f"{coordinates.law.name}: none of {count} bootstrap refits ended finite")
-    return coordinates.to_array(solved.theta[finite]), account
+    return draws[finite], account
 
 
 def bootstrap_weights(

@@ -253,8 +253,8 @@ def _polish(coordinates: Coordinates, rows: Rows, settings: Settings, theta: Flo
             lambda t: coordinates.model(rows.x, t), theta[part], target, ones, objective, widths(objective)
         )
 
-    # At least four chunks, so that every core has work.
-    size = min(chunk_size(rows.used), max(1, len(theta) // 4))
+    # Two chunks or more, so that a second core has work; tiny ones would only pay Python's price per step.
+    size = min(chunk_size(rows.used), max(16, len(theta) // 2))
     return in_chunks(solve, len(theta), size, settings.workers)
 
 

@@ -14,7 +14,7 @@ from ..accounting import six_nd
 from ..errors import BadInput, UsageError, nearest
 from ..quantities import QUANTITIES
 from ..tables import Table, column_numbers, read_table
-from .result import Fit, Notice
+from .result import Fit, Notice, too_few_draws
 from .uncertainty import distance, extent, inflation
 
 if TYPE_CHECKING:
@@ -69,9 +69,23 @@ def predict(
         raise UsageError(f"--level {level:g} is not between 0 and 1")
     x = _points(fit, at)
     value = fit.at(x)
+    points = [{name: v[i] for name, v in x.items()} for i in range(len(value))]
+    # First of all: what lies outside every number is refused here, before it is computed with.
+    outside = tuple(fit.outside(extent(point)) for point in points)
     low, high = interval(fit, x, level)
-    outside = tuple(fit.outside(extent({name: v[i] for name, v in x.items()})) for i in range(len(value)))
-    return Predictions(x, fit.target, value, low, high, level, outside, (*no_draws(fit), *_warnings(outside)))
+    notices = (*no_draws(fit), *too_few_draws(fit, level), *far_outside(outside), *_other_compute(fit, at))
+    return Predictions(x, fit.target, value, low, high, level, outside, notices)
+
+
+def _other_compute(fit: Fit, at: Any) -> tuple[Notice, ...]:
+    """A warning where a law of the table's own flops is asked about compute that is 6 * params * tokens."""
+    derived = isinstance(at, (list, tuple)) and any("flops" not in point for point in at)
+    derived = derived or (isinstance(at, Mapping) and "flops" not in at)
+    if "flops" not in fit.entry.inputs or not derived or fit.inputs["flops"]["column"] == "6*params*tokens":
+        return ()
+    column = fit.inputs["flops"]["column"]
+    message = f"the law was fitted to column {column!r}, and the compute of a point is taken as 6*params*tokens"
+    return (Notice("SL102", "warning", message),)
 
 
 def interval(fit: Fit, x: Mapping[str, Floats], level: float, noise: bool = True) -> tuple[Floats, Floats]:
@@ -152,7 +166,8 @@ def _points_of_table(fit: Fit, table: Table) -> dict[str, Floats]:
     return x
 
 
-def _warnings(outside: Sequence[Mapping[str, float]]) -> tuple[Notice, ...]:
+def far_outside(outside: Sequence[Mapping[str, float]]) -> tuple[Notice, ...]:
+    """A warning where points lie further outside the fitted range than any backtest here reaches."""
     far = [max(factors.values()) for factors in outside if factors and max(factors.values()) > FAR]
     if not far:
         return ()

@@ -153,7 +153,7 @@ def newton(
     *,
     width: float | None = None,
     tolerance: float = 1e-13,
-    max_steps: int = 200,
+    max_steps: int = 100,
 ) -> Solutions:
     """Local minima reached from theta (B, p), each start on its own damping.
 

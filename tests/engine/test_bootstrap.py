@@ -130,6 +130,14 @@ def test_compute_is_counted_one_way_inside_and_outside() -> None:
     assert predict(found, {"params": 6e9, "tokens": 3e11}).outside[0]["flops"] == pytest.approx(2.0)
 
 
+def test_a_law_of_the_tables_own_flops_says_how_a_point_is_counted() -> None:
+    runs = chinchilla_table(0.005)
+    runs["flops"] = 1.9 * 6 * runs.params * runs.tokens
+    found = fit("hestness-flops", runs, bootstrap=20)
+    assert "SL102" in {w.code for w in predict(found, {"params": 1e9, "tokens": 1e11}).warnings}
+    assert "SL102" not in {w.code for w in predict(found, {"flops": 1e21}).warnings}
+
+
 def test_a_small_table_says_that_its_drift_is_assumed() -> None:
     found = fit("chinchilla", table(8, 0.01, 0), bootstrap=20)
     assert found.noise.cuts == 0
