@@ -183,13 +183,23 @@ def _ticks(low: float, high: float) -> list[float]:
     return [float(t) for t in even if low <= t <= high and t > 0]
 
 
-def _log_axis(axis: Any, low: float, high: float, write: Callable[[float], str]) -> None:
-    """A log axis from low to high with few, plainly written labels."""
+def _apart(places: Sequence[float], share: float) -> list[float]:
+    """Places of which none is nearer to the one before than a share of the log axis that they span."""
+    kept: list[float] = []
+    gap = share * np.log(places[-1] / places[0]) if len(places) > 1 else 0.0
+    for place in places:
+        if not kept or np.log(place / kept[-1]) >= gap:
+            kept.append(place)
+    return kept
+
+
+def _log_axis(axis: Any, low: float, high: float, write: Callable[[float], str], apart: float = 0.0) -> None:
+    """A log axis from low to high with few, plainly written labels, none nearer than a share `apart` of the axis."""
     if axis.axis_name == "x":
         axis.axes.set(xscale="log", xlim=(low, high))
     else:
         axis.axes.set(yscale="log", ylim=(low, high))
-    places = _ticks(low, high)
+    places = _apart(_ticks(low, high), apart)
     axis.set_major_locator(ticker.FixedLocator(places))
     axis.set_major_formatter(ticker.FixedFormatter([write(p) for p in places]))
     axis.set_minor_locator(ticker.NullLocator())
@@ -416,7 +426,7 @@ def draw_residuals(fit: Fit) -> Drawing:
         panels = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
         for axes, (name, values) in zip(panels, x.items(), strict=False):
             _residual_panel(axes, values, error, edge, width)
-            _log_axis(axes.xaxis, *_margins(values), _writer(name))
+            _log_axis(axes.xaxis, *_margins(values), _writer(name), apart=0.2 if columns == 3 else 0.0)
             axes.tick_params(axis="x", labelsize=9)
             axes.set_xlabel(words.label(name, fit.inputs.get(name)).replace("training compute C", "compute C"))
         for axes in panels[len(x) :]:
