@@ -38,8 +38,9 @@ class Demo:
 
     def summary(self) -> list[str]:
         """Five lines: the data, the law, its backtest, the prediction beside the measurement, the next budget."""
-        runs, law, best = self.fit.rows["used"], self.fit.values, self.backtest.laws[0]
+        runs, values = self.fit.rows["used"], ", ".join(f"{k} {v:.4g}" for k, v in self.fit.values.items())
         mine = next(s for s in self.backtest.laws if s.law == self.fit.law)
+        second = next(s for s in self.backtest.laws if s.law != self.fit.law)
         p, loss = self.predictions, self.held_out["loss"]
         inside = "inside" if p.low[0] <= loss <= p.high[0] else "OUTSIDE"
         factor = p.outside[0].get("flops", 1.0)
@@ -47,14 +48,13 @@ class Demo:
         a = self.allocation
         return [
             f"data: {runs} runs, {format_quantity(n['min'])} to {format_quantity(n['max'])} parameters, "
-            f"{format_quantity(d['min'])} to {format_quantity(d['max'])} tokens",
-            f"law: {self.fit.law}, E {law['E']:.3f}, alpha {law['alpha']:.3f}, beta {law['beta']:.3f}, "
-            f"mean error in sample {self.fit.metrics.mape:.2%}",
-            f"backtest: on the {mine.test} largest of these runs {mine.law} is {mine.metrics.mape:.2%} off and its "
-            f"{LEVEL:.0%} intervals hold {mine.coverage:.0%} (best law: {best.law}, {best.metrics.mape:.2%})",
+            f"{format_quantity(d['min'])} to {format_quantity(d['max'])} tokens (here: bytes)",
+            f"backtest: on the {mine.test} largest of these runs {mine.law} is best, {mine.metrics.mape:.2%} off, "
+            f"and its {LEVEL:.0%} intervals hold {mine.coverage:.0%} (next: {second.law}, {second.metrics.mape:.2%})",
+            f"law: {self.fit.law} on all {runs}, {values}; mean error in sample {self.fit.metrics.mape:.2%}",
             f"prediction: {p.value[0]:.3f} [{p.low[0]:.3f}, {p.high[0]:.3f}] nats/token for the held-out run, "
-            f"{factor:.3g} times the compute; measured {loss:.3f}, {inside} the interval, "
-            f"{p.value[0] / loss - 1:+.2%} off",
+            f"{factor:.3g} times the compute; measured {loss:.3f}, {inside} the interval; "
+            f"the prediction is {abs(p.value[0] / loss - 1):.2%} too {'high' if p.value[0] > loss else 'low'}",
             f"next: {a.flops.value:.3g} FLOP go best into {format_quantity(a.params.value)} parameters "
             f"[{format_quantity(a.params.ci[0])}, {format_quantity(a.params.ci[1])}] and "
             f"{format_quantity(a.tokens.value)} tokens",
@@ -74,8 +74,10 @@ def demo(out: str | os.PathLike[str] = "out/demo", progress: Progress | None = N
     """Fits, backtests, predicts and reports the runs that ship, and writes fit.json, backtest.json and report.html."""
     out = Path(out)
     path = shipped_table()
-    fitted = fit("chinchilla", path, where="role == 'fit'", progress=progress)
     tested = backtest(path, LAWS, where="role == 'fit'", test_fraction=0.25, level=LEVEL, progress=progress)
+    # The law is chosen on the small runs alone, among those that can split a budget.
+    chosen = next(s.law for s in tested.laws if set(s.fit.entry.inputs) == {"params", "tokens"})
+    fitted = fit(chosen, path, where="role == 'fit'", progress=progress)
     rows = rows_for(read_table(path, where="role == 'held-out'"), ("params", "tokens"))
     large = {name: float(values[0]) for name, values in rows.x.items()}
     held_out = {"run_id": str(rows.group[0]), "loss": float(rows.y[0]), **large}

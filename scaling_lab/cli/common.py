@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import ConditionMet, UsageError
+from ..errors import BadInput, ConditionMet, UsageError
 from ..quantities import ALIASES, parse_assignments, parse_number
 
 if TYPE_CHECKING:
@@ -104,7 +104,10 @@ def fixed(texts: Iterable[str] | None) -> dict[str, float]:
 
 def points(texts: Iterable[str]) -> list[dict[str, float]]:
     """The points of --at params=7B,tokens=1.4T texts."""
-    return [parse_assignments(text) for text in texts]
+    try:
+        return [parse_assignments(text) for text in texts]
+    except BadInput as fault:
+        raise UsageError(f"--at {fault}") from None
 
 
 def show(text: str) -> None:

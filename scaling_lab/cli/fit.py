@@ -116,7 +116,9 @@ def predict(
 
 def backtest(
     table: TableArgument,
-    law: Annotated[list[str], typer.Option("--law", metavar="LAW", help="A law, several, or all.")],
+    law: Annotated[
+        list[str] | None, typer.Option("--law", metavar="LAW", help="A law, several, or all (the default).")
+    ] = None,
     by: Annotated[str, typer.Option(help="The column that says how large a run is.")] = "flops",
     test_above: Annotated[float | None, number_option("--test-above", help="Runs above this are held out.")] = None,
     test_fraction: Annotated[float | None, typer.Option(help="Share of the rows to hold out (default 0.25).")] = None,
@@ -143,7 +145,7 @@ def backtest(
     with progress_bar() as progress:
         found = run(
             table,
-            _once(law),
+            _once(law or ["all"]),
             by=by,
             test_above=test_above,
             test_fraction=test_fraction,

@@ -7,11 +7,16 @@ from typing import Annotated
 import typer
 
 from .common import (
+    DropBadOption,
     JsonOption,
     LevelOption,
+    MapOption,
+    ParamsColumnOption,
+    WhereOption,
     check_apart,
     number_option,
     own_warnings,
+    pairs,
     points,
     progress_bar,
     show,
@@ -29,7 +34,7 @@ def demo(
 
     with progress_bar() as progress:
         found = run(out, progress)
-    warn(found.fit.warnings)
+    warn(own_warnings(found.fit))
     if json:
         show_json({"schema": "scaling-lab/demo/1", "summary": found.summary(), "report": found.report})
     else:
@@ -47,7 +52,10 @@ def report(
         str | None, typer.Option("--backtest", metavar="TABLE", help="Also backtest these laws on a table.")
     ] = None,
     test_above: Annotated[float | None, number_option("--test-above", help="The backtest's split, in FLOP.")] = None,
-    where: Annotated[str | None, typer.Option("--where", help="Rows of the backtest's table.")] = None,
+    map_: MapOption = None,
+    where: WhereOption = None,
+    params_column: ParamsColumnOption = None,
+    drop_bad: DropBadOption = False,
     question: Annotated[str | None, typer.Option("--question", help="The question the page answers.")] = None,
     level: LevelOption = 0.9,
     json: JsonOption = False,
@@ -66,7 +74,18 @@ def report(
     tests = []
     if backtest_table:
         laws = list(dict.fromkeys(fit.law for fit in loaded))
-        tests = [backtest(backtest_table, laws, test_above=test_above, where=where, level=level)]
+        tests = [
+            backtest(
+                backtest_table,
+                laws,
+                test_above=test_above,
+                level=level,
+                mapping=pairs(map_),
+                where=where,
+                params_column=params_column,
+                drop_bad=drop_bad,
+            )
+        ]
     predictions = predict(loaded[0], points(at), level) if at else None
     split = allocate(loaded[0], flops, level=level) if flops is not None else None
     path = write_report(out, loaded, backtests=tests, question=question, predictions=predictions, allocation=split)

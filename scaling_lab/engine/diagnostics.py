@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..accounting import six_nd
 from ..errors import NotIdentified
+from ..laws import Law
 from ..tables import Rows
 from .coordinates import Coordinates
 from .result import Noise, Notice
@@ -88,6 +89,7 @@ def check(
     """What the reader must know about the design, the optimum, the bootstrap and the drift."""
     return (
         *_design(rows),
+        *_units(coordinates.law, rows),
         *_optimum(starts),
         *_at_bound(coordinates, rows, theta),
         *_bootstrap(coordinates, rows, boot),
@@ -128,6 +130,31 @@ def _design(rows: Rows) -> list[Notice]:
         kinds = len(np.unique(np.round(np.log(values), 2)))
         if kinds < 4:
             found.append(_warning("SL202", f"only {kinds} distinct values of {name}; its exponent rests on few"))
+    return found
+
+
+def _units(law: Law, rows: Rows) -> list[Notice]:
+    """Sizes and losses that look as if they were in other units: millions, billions, perplexity."""
+    found = []
+    for name in ("params", "tokens"):
+        if name in rows.x and rows.x[name].min() < 1000:
+            low, high, column = rows.x[name].min(), rows.x[name].max(), rows.inputs[name]["column"]
+            found.append(
+                _warning(
+                    "SL103",
+                    f"{name} from {low:.4g} to {high:.4g}: if these are millions or billions, give counts, as in "
+                    f"--map {name}='{column}*1e6'",
+                )
+            )
+    # Guessing evenly among 256,000 tokens costs 12.5 nats; no trained model ends above half of that.
+    if law.target == "loss" and rows.y.min() > 6:
+        found.append(
+            _warning(
+                "SL105",
+                f"the lowest loss is {rows.y.min():.4g} nats/token, more than trained models end at; if it is "
+                "perplexity, bits or a sum, give the mean cross-entropy in nats",
+            )
+        )
     return found
 
 
@@ -181,15 +208,6 @@ def _bootstrap(coordinates: Coordinates, rows: Rows, boot: Mapping[str, Any]) ->
                 "SL308",
                 f"{rows.runs} runs are too few to resample for {len(coordinates.free)} free parameters, and the rows "
                 "of a run share its error: no intervals of the parameters; add runs",
-            )
-        )
-    if boot.get("missed"):
-        found.append(
-            Notice(
-                "SL309",
-                "info",
-                f"{boot['missed']} of {boot['audited']} audited resamples have a better optimum than the one beside "
-                "the fit's, so every refit was started at those too",
             )
         )
     if boot["n"] and boot["failed"] + boot.get("unconverged", 0) > 0.05 * boot["n"]:

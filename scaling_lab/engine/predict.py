@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..accounting import six_nd
 from ..errors import BadInput, UsageError, nearest
-from ..quantities import QUANTITIES
+from ..quantities import QUANTITIES, format_quantity
 from ..tables import Table, column_numbers, read_table
 from .result import Fit, Notice, too_few_draws
 from .uncertainty import distance, extent, inflation
@@ -127,18 +127,15 @@ def _points(fit: Fit, at: Any) -> dict[str, Floats]:
         at = [at]
     if isinstance(at, (list, tuple)):
         for point in at:
-            full = extent(point)
-            missing = [name for name in wanted if name not in full]
-            if missing:
-                raise UsageError(
-                    f"a point needs {', '.join(wanted)}: {missing[0]} is missing from "
-                    f"{', '.join(f'{k}={v:g}' for k, v in point.items()) or 'an empty point'}"
-                )
             derived = {"params", "tokens"} if "flops" in wanted and "flops" not in point else set()
             stray = [name for name in point if name not in {*wanted, *derived}]
             if stray:
                 hint = nearest(stray[0], wanted) if stray[0] not in QUANTITIES else "leave it out"
                 raise UsageError(f"{fit.law} takes {', '.join(wanted)}, not {stray[0]!r}; {hint}")
+            missing = [name for name in wanted if name not in extent(point)]
+            if missing:
+                given = ", ".join(f"{k}={format_quantity(v)}" for k, v in point.items()) or "an empty point"
+                raise UsageError(f"a point needs {', '.join(wanted)}: {missing[0]} is missing from {given}")
         x = {name: np.array([float(extent(point)[name]) for point in at]) for name in wanted}
     else:
         x = _points_of_table(fit, read_table(at))

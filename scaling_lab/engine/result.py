@@ -202,7 +202,12 @@ class Fit:
             raise BadInput(f"can't be read ({fault})", file=str(path)) from None
         except ValueError as fault:
             line = getattr(fault, "lineno", None)
-            raise BadInput("is not JSON, or was cut short", file=str(path), line=line, fix="fit again") from None
+            raise BadInput(
+                "is not a FIT.json, or was cut short",
+                file=str(path),
+                line=line,
+                fix="make one with scaling-lab fit LAW TABLE --out FIT.json",
+            ) from None
         except RecursionError:
             what = "values are nested without end"
             raise BadInput(f"the fit is incomplete or damaged ({what})", file=str(path), fix="fit again") from None

@@ -150,11 +150,11 @@ def _compared(found: Predictions, i: int, measured: Mapping[str, Any]) -> str:
     value, low, high = (float(v[i]) for v in (found.value, found.low, found.high))
     seen = float(measured[found.target])
     name = f"Run {words.clean(measured['run_id'])}" if "run_id" in measured else "The run itself"
-    way = "above" if seen > value else "below"
+    way = "high" if value > seen else "low"
     where = "inside" if low <= seen <= high else "outside"
     return (
-        f"{name}, which the fit did not see, measured {words.fixed(seen, low, high)}: "
-        f"{words.percent(abs(seen / value - 1))} {way} the prediction and {where} its interval."
+        f"{name}, which the fit did not see, measured {words.fixed(seen, low, high)}: {where} the interval, the "
+        f"prediction {words.percent(abs(value / seen - 1))} too {way}."
     )
 
 

@@ -476,20 +476,15 @@ def draw_backtest(found: Backtest, most: int = 6) -> Drawing:
         grid = figure.add_gridspec(lines + 1, 2, height_ratios=[3.6, *[2.3] * lines])
         top = figure.add_subplot(grid[0, :])
         _held_out(top, best, name, float(found.split["test_above"]) if name == by else None)
-        edge = _error_edge(laws)
-        shared = None
         for i, scored in enumerate(laws):
             place = grid[1 + i // 2, i % 2] if len(laws) > 1 else grid[1, :]
-            axes = figure.add_subplot(place, sharey=shared)
-            shared = shared or axes
+            axes = figure.add_subplot(place)
             own = _axis_of(scored, by)
-            _error_panel(axes, scored, own, edge)
+            _error_panel(axes, scored, own)
             if own != name:
                 axes.set_xlabel(words.label(own, scored.fit.inputs.get(own)))
             if i % 2 == 0:
-                axes.set_ylabel("measured − predicted (%)" if _relative(scored) else "measured − predicted")
-            else:
-                axes.tick_params(labelleft=False, left=False)
+                axes.set_ylabel("predicted − measured (%)" if _relative(scored) else "predicted − measured")
         _dots(
             top, np.empty(0), np.empty(0), label="outside its interval", color=VERMILLION, marker="X", markeredgewidth=0
         )
@@ -531,24 +526,23 @@ def _held_out(axes: Axes, scored: Scored, name: str, edge: float | None) -> None
 
 
 def _errors(scored: Scored) -> tuple[Floats, Floats, Floats]:
-    """Measured minus predicted and the interval's ends about the prediction: in percent of it, or in the unit."""
+    """Predicted minus measured and the interval's ends about the measurement: in percent of it, or in the unit."""
     if _relative(scored):
-        low, mid, high = (100 * (v / scored.predicted - 1) for v in (scored.low, scored.measured, scored.high))
+        low, mid, high = (100 * (v / scored.measured - 1) for v in (scored.low, scored.predicted, scored.high))
         return mid, low, high
-    return scored.measured - scored.predicted, scored.low - scored.predicted, scored.high - scored.predicted
+    return scored.predicted - scored.measured, scored.low - scored.measured, scored.high - scored.measured
 
 
-def _error_edge(laws: Sequence[Scored]) -> float:
-    """Half the height of the error panels: the same for all laws, so that eyes can compare them."""
-    sizes = [np.quantile(np.abs(part), 0.98) for scored in laws for part in _errors(scored)]
-    return 1.15 * float(max(sizes)) or 1.0
+def _error_edge(scored: Scored) -> float:
+    """Half the height of a law's error panel: each has its own, for one law's wide bars would flatten all others."""
+    return 1.15 * float(max(np.quantile(np.abs(part), 0.98) for part in _errors(scored))) or 1.0
 
 
-def _error_panel(axes: Axes, scored: Scored, name: str, edge: float) -> None:
+def _error_panel(axes: Axes, scored: Scored, name: str) -> None:
     error, low, high = _errors(scored)
-    at = _along(scored, name)
-    out = (error < low) | (error > high)
-    _bars(axes, at, np.zeros_like(at), low, high, color=BLUE, linewidth=1.2, alpha=0.35)
+    at, edge = _along(scored, name), _error_edge(scored)
+    out = (low > 0) | (high < 0)
+    _bars(axes, at, error, low, high, color=BLUE, linewidth=1.2, alpha=0.35)
     axes.axhline(0.0, color=BLACK, linewidth=0.9)
     shown = np.clip(error, -edge, edge)
     _dots(axes, at[~out], shown[~out], color=BLACK, markersize=3.6, markeredgewidth=0, zorder=5)

@@ -165,9 +165,11 @@ def bootstrap(fit: Fit) -> str:
     if not account.get("n"):
         return "no bootstrap: the parameters have no intervals, and predictions leave their doubt out"
     unsettled = account.get("unconverged", 0)
+    missed, audited = account.get("missed", 0), account.get("audited", 0)
     return (
         f"{plural(int(account['n']), 'bootstrap refit')} of resampled {account['resample']}: "
         f"{account['failed']} failed{f', {unsettled} did not settle' if unsettled else ''}"
+        f"{f'; {missed} of {audited} audited needed other starts, which all then had' if missed else ''}"
     )
 
 

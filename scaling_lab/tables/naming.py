@@ -17,13 +17,14 @@ from .table import Table
 def name_columns(table: Table, mapping: Mapping[str, str]) -> Table:
     """The same table knowing its canonical columns: those mapped, then exact names, then aliases in their order."""
     own = list(table.frame.columns)
-    folded = {c.lower(): c for c in reversed(own)}
+    folded = {_folded(c): c for c in reversed(own)}
     columns, notes = dict(table.columns), dict(table.notes)
     for name, quantity in QUANTITIES.items():
         if name in columns or name in mapping or name in table.made:
             continue
         found = [c for c in (name, *quantity.aliases) if c in own]
-        found = found or [folded[a.lower()] for a in (name, *quantity.aliases) if len(a) > 1 and a.lower() in folded]
+        found = found or [folded[_folded(a)] for a in (name, *quantity.aliases) if len(a) > 1 and _folded(a) in folded]
+        found = list(dict.fromkeys(found))
         if found:
             columns[name] = found[0]
             others = f" (not {', '.join(map(repr, found[1:]))}: choose with --map)" if len(found) > 1 else ""
@@ -36,6 +37,11 @@ def name_columns(table: Table, mapping: Mapping[str, str]) -> Table:
     for name, expression in mapping.items():
         named = _map_column(named, name, expression)
     return named
+
+
+def _folded(name: str) -> str:
+    """A column name without the differences that people don't mean: case, and spaces or hyphens for underscores."""
+    return "_".join(name.lower().replace("-", " ").split())
 
 
 def _map_column(table: Table, name: str, expression: str) -> Table:

@@ -114,7 +114,7 @@ BAD = {
     "no arguments": (("fit",), 2, "Missing argument 'LAW'"),
     "a number that is none": (("allocate", "fit.json", "--flops", "lots"), 2, "'lots' is not a number"),
     "a point without tokens": (("predict", "fit.json", "--at", "params=7B"), 2, "tokens is missing"),
-    "a point that is no assignment": (("predict", "fit.json", "--at", "7B"), 1, "is not NAME=NUMBER"),
+    "a point that is no assignment": (("predict", "fit.json", "--at", "7B"), 2, "is not NAME=NUMBER"),
     "no points": (("predict", "fit.json"), 2, "--at params=7B,tokens=1.4T or with --table"),
     "no fit": (("predict", "missing.json", "--at", "params=7B,tokens=1T"), 1, "missing.json: no such file"),
     "unwritable out": (("fit", "chinchilla", "runs.csv", "--out", "/proc/nope/fit.json"), 1, "can't be written"),
@@ -298,3 +298,28 @@ def test_an_envelope_without_resamples_prints_no_interval(lab, tmp_path: Path) -
     assert found["params"]["ci"] is None
     assert lab("envelope", "curves.csv", "--bootstrap", "-5").code == 2
     assert lab("envelope", "curves.csv", "--points", "0").code == 2
+
+
+def test_what_a_first_time_user_stumbles_over(lab, table: Path, tmp_path: Path) -> None:
+    runs = chinchilla_table(0.003)
+    spaced = runs.rename(columns={"params": "Model Size", "tokens": "Tokens-Seen", "loss": "Val Loss"})
+    spaced.to_csv("spaced.csv", index=False)
+    assert lab("fit", "chinchilla", "spaced.csv", "--bootstrap", 0).code == 0
+    assert lab("fit", "chinchilla", table, "--bootstrap", 100, "--out", "fit.json").code == 0
+    runs.assign(size=runs.params / 1e6).drop(columns="params").to_csv("millions.csv", index=False)
+    made = ("--map", "params=size*1e6", "--out", "page.html")
+    assert lab("report", "fit.json", "--backtest", "millions.csv", *made).code == 0
+    assert "did you mean 'params'" in lab("predict", "fit.json", "--at", "parms=7B,tokens=1T").err
+    assert "is not a FIT.json" in lab("predict", table, "--at", "params=7B,tokens=1T").err
+    every = lab("backtest", table, "--bootstrap", 20, "--starts", 200, "--json").json
+    assert {"chinchilla", "hestness-flops"} <= {law["law"] for law in every["laws"]}
+
+
+def test_sizes_in_millions_and_perplexities_are_remarked_on(lab) -> None:
+    runs = chinchilla_table(0.003)
+    runs.assign(params=runs.params / 1e6).to_csv("millions.csv", index=False)
+    done = lab("fit", "chinchilla", "millions.csv", "--bootstrap", 0)
+    assert "SL103" in done.err
+    assert "--map params='params*1e6'" in done.err
+    runs.assign(loss=runs.loss * 6).to_csv("large.csv", index=False)
+    assert "SL105" in lab("fit", "chinchilla", "large.csv", "--bootstrap", 0).err

@@ -29,7 +29,7 @@ def test_refits_leave_an_optimum_at_the_bound() -> None:
         found = fit("chinchilla", table(25, 0.02, seed, **weak), bootstrap=100)
         if found.values["E"] < 1e-6:
             break
-    assert {"SL302", "SL309"} <= {w.code for w in found.warnings}
+    assert "SL302" in {w.code for w in found.warnings}
     assert found.bootstrap["missed"] > 0
     assert found.params["E"].ci[1] > 1.0
 
@@ -104,7 +104,8 @@ def test_an_interval_holds_its_value() -> None:
 def test_an_exact_fit_has_converged() -> None:
     found = fit("chinchilla", chinchilla_table(), bootstrap=40)
     assert found.starts["at_best"] >= 60
-    assert not {"SL301", "SL305", "SL306", "SL309"} & {w.code for w in found.warnings}
+    assert found.bootstrap["missed"] == 0
+    assert not {"SL301", "SL305", "SL306"} & {w.code for w in found.warnings}
 
 
 def test_a_backtest_fit_knows_only_its_own_range() -> None:

@@ -100,7 +100,7 @@ def test_the_answer_comes_before_the_figures(chinchilla: Fit, scored: Backtest, 
     assert [html.index(part) for part in order] == sorted(html.index(part) for part in order)
 
 
-@pytest.mark.parametrize(("off", "verdict"), [(0.0, "inside its interval"), (1.0, "outside its interval")])
+@pytest.mark.parametrize(("off", "verdict"), [(0.0, "inside the interval"), (1.0, "outside the interval")])
 @pytest.mark.usefixtures("words_alone")
 def test_a_measured_run_is_judged(chinchilla: Fit, asked: Predictions, off: float, verdict: str) -> None:
     measured = {"run_id": HOSTILE, "loss": float(asked.value[0]) + off}
