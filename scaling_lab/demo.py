@@ -84,8 +84,8 @@ def demo(out: str | os.PathLike[str] = "out/demo", progress: Progress | None = N
     found = predict(fitted, large, LEVEL)
     split = allocate(fitted, six_nd(large["params"], large["tokens"]))
     fitted.save(out / "fit.json")
-    write_text(out / "backtest.json", to_json(tested.to_dict()) + "\n")
-    write_text(out / "predict.json", to_json(found.to_dict()) + "\n")
+    for name, result in (("backtest", tested.to_dict()), ("predict", found.to_dict())):
+        write_text(out / f"{name}.json", to_json({**result, "seed": fitted.seed, "made_by": fitted.made_by}) + "\n")
     factor = found.outside[0].get("flops", 1.0)
     report = write_report(
         out / "report.html",

@@ -40,3 +40,7 @@ def test_the_demo_holds_prediction_and_measurement_side_by_side(tmp_path: Path) 
     assert f"{found.held_out['loss']:.3f}" in page
     saved = json.loads((tmp_path / "out" / "fit.json").read_text())
     assert saved["rows"]["dropped"] == {"--where": 1}
+    for name in ("fit", "backtest", "predict"):
+        made_by = json.loads((tmp_path / "out" / f"{name}.json").read_text())["made_by"]
+        assert made_by["version"]
+        assert made_by["inputs"]

@@ -100,10 +100,11 @@ def isoflop(
         drop_bad=drop_bad,
     )
     if plot:
-        from ..files import write_text
+        from ..files import sha256_file, write_meta, write_text
         from ..show import plot as draw
 
         write_text(plot, draw.profiles(found))
+        write_meta(plot, "scaling-lab/plot/1", {} if table == "-" else {table: sha256_file(table)})
     warn((), found.notes)
     if json:
         show_json(found.to_dict())

@@ -240,5 +240,5 @@ def _save(
     if split:
         made["allocate"] = split.to_dict()
     for what, found in made.items():
-        write_text(folder / f"{what}.json", to_json(found) + "\n")
+        write_text(folder / f"{what}.json", to_json({"made_by": ranked[0].made_by, **found}) + "\n")
     return {what: f"{folder.name}/{what}.json" for what in made}

@@ -92,6 +92,7 @@ def test_isoflop_and_envelope_print_both_methods(lab, data_dir: Path, tmp_path: 
     assert "akima" in done.out
     assert "parabola" in done.out
     assert "<svg" in (tmp_path / "iso.svg").read_text()
+    assert json.loads((tmp_path / "iso.svg.meta.json").read_text())["made_by"]["inputs"]
     found = lab("isoflop", path, "--where", where, *column, "--json").json
     assert found["params"]["exponent"] == pytest.approx(0.497, abs=1e-3)
     found = lab("envelope", path, "--where", where, *column, "--bootstrap", 20, "--json").json
