@@ -230,7 +230,8 @@ def isoflop(found: IsoFlop) -> str:
     for p in found.profiles:
         best = (_count(p.minimum_params), _count(p.minimum_tokens), words.number(p.minimum_loss, 5))
         body.append((words.exponent(p.flops), len(p.params), *best, p.status))
-    minima = table(("budget (FLOP)", "runs", "best params", "best tokens", "loss", "minimum"), body, "rrrrrp")
+    heads = ("budget (FLOP)", "runs", f"best params by {found.method}", "tokens", "loss", "minimum")
+    minima = table(heads, body, "rrrrrp")
     methods = [(f"params by {found.method}", found.params), (f"tokens by {found.method}", found.tokens)]
     failed = []
     for method, laws in found.others.items():
