@@ -251,8 +251,10 @@ def train_run(plan: RunPlan, folder: Path, session: Session) -> dict[str, Any]:
             saved_at = time.monotonic()
     record = make_record(trainer, session, diverged, threads)
     files.write_text(folder / RECORD, files.to_json(record, indent=1) + "\n")
-    for leftover in (CHECKPOINT, PROGRESS):
-        (folder / leftover).unlink(missing_ok=True)
+    # A kill -9 in the middle of a write leaves the half beside its place; the sweep's lock says that nobody writes now.
+    halves = [path for name in (RECORD, CHECKPOINT, PROGRESS) for path in folder.glob(f".{name}.*")]
+    for leftover in (folder / CHECKPOINT, folder / PROGRESS, *halves):
+        leftover.unlink(missing_ok=True)
     return record
 
 

@@ -264,3 +264,12 @@ def test_command_line_faults_are_lab_errors(write_sweep: Callable[..., Path], tm
         assert isinstance(done.exception, LabError)
     done = CliRunner().invoke(app, ["run", str(write_sweep()), "--out", str(tmp_path / "o"), "--device", "tpu"])
     assert isinstance(done.exception, BadInput)
+
+
+def test_half_a_file_that_a_kill_left_is_cleared_away(write_sweep: Callable[..., Path], tmp_path: Path) -> None:
+    sweep = read_sweep(write_sweep(tokens="[3200]"), out=tmp_path / "out")
+    folder = sweep.out / sweep.plans[0].run_id
+    folder.mkdir(parents=True)
+    (folder / ".checkpoint.pt.abc123").write_bytes(b"half")
+    run_sweep(sweep)
+    assert [path.name for path in folder.iterdir()] == [RECORD]
