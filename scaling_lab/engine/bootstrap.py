@@ -196,12 +196,18 @@ def _audit(
     """
     count = min(len(replicates.weights), AUDITED)
     weights, target = replicates.part(slice(0, count))
-    named = coordinates.to_params(starts)
-    with np.errstate(all="ignore"):
-        r = np.asarray(coordinates.law.predict(dict(rows.x), **named)) - 0.0
-        scaled = np.log(r) if objective.on == "log" else r
-        aims = np.broadcast_to(target, (count, rows.used))
-        ranked = np.stack([objective.terms(scaled - aim) @ w for aim, w in zip(aims, weights, strict=True)])
+    aims, size = np.broadcast_to(target, (count, rows.used)), chunk_size(rows.used)
+    blocks = []
+    # A block of starts at a time: all of them on a million rows would fill the memory.
+    for at in range(0, len(starts), size):
+        named = coordinates.to_params(starts[at : at + size])
+        with np.errstate(all="ignore"):
+            predicted = np.asarray(coordinates.law.predict(dict(rows.x), **named))
+            terms = [
+                objective.terms(objective.residual(predicted, aim)) @ w for aim, w in zip(aims, weights, strict=True)
+            ]
+        blocks.append(np.stack(terms))
+    ranked = np.concatenate(blocks, axis=1)
     order = np.argsort(np.where(np.isfinite(ranked), ranked, np.inf), axis=1, kind="stable")[:, :AUDIT_STARTS]
     per = order.shape[1]
     begun = starts[order.ravel()]

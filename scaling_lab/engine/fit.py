@@ -135,15 +135,11 @@ def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None
         progress=progress,
     )
     boot["level"] = settings.level
-    noise = measure_noise(
-        law,
-        rows,
-        residuals_of(coordinates, rows, settings, best.theta),
-        len(coordinates.free),
-        lambda part: _quick_optimum(coordinates, part, settings),
-    )
     predicted = np.asarray(law.predict(dict(rows.x), **params))
     residuals = settings.objective.residual(predicted, settings.objective.scale(rows.y))
+    noise = measure_noise(
+        law, rows, residuals, len(coordinates.free), lambda part: _quick_optimum(coordinates, part, settings)
+    )
     notices = diagnostics.check(coordinates, rows, best.theta, best.account, boot, noise)
     kept = _spread(draws, KEPT_DRAWS)
     return Fit(
@@ -187,12 +183,6 @@ class Optimum:
     theta: Floats
     grid: Floats
     account: Mapping[str, Any]
-
-
-def residuals_of(coordinates: Coordinates, rows: Rows, settings: Settings, theta: Floats) -> Floats:
-    """Predicted minus measured (n,) on the objective's scale, at parameters theta (p,)."""
-    predicted = np.asarray(coordinates.law.predict(dict(rows.x), **coordinates.to_params(theta[None, :])))[0]
-    return settings.objective.residual(predicted, settings.objective.scale(rows.y))
 
 
 def optimum(coordinates: Coordinates, rows: Rows, settings: Settings) -> Optimum:

@@ -80,10 +80,6 @@ class Solutions:
     status: NDArray[np.int8]
     steps: NDArray[np.int64]
 
-    def take(self, keep: slice) -> Solutions:
-        """Some of the starts."""
-        return Solutions(self.theta[keep], self.value[keep], self.status[keep], self.steps[keep])
-
     def better(self, other: Solutions) -> Solutions:
         """Start by start the one of the two that ended lower; self where they agree."""
         lower = np.where(np.isfinite(other.value), other.value, np.inf) < np.where(
