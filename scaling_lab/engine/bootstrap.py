@@ -28,14 +28,18 @@ RANK = 1e-13
 
 @dataclass(frozen=True)
 class Replicates:
-    """What B refits are made to: rows count `weights` times (B, n) and aim at `target`, (n,) or (B, n)."""
+    """What B refits are made to: rows count `weights` (B, n) times their own, `each` (n,), and aim at `target`.
+
+    `target` is (n,) or (B, n).
+    """
 
     weights: NDArray[Any]
+    each: Floats
     target: Floats
 
     def part(self, keep: slice) -> tuple[Floats, Floats]:
         """Weights and targets of some of the refits."""
-        return self.weights[keep].astype(float), self.target if self.target.ndim == 1 else self.target[keep]
+        return self.weights[keep] * self.each, self.target if self.target.ndim == 1 else self.target[keep]
 
 
 def bootstrap(
@@ -74,7 +78,7 @@ def bootstrap(
         account["resample"] = "residuals"
         target = _new_losses(coordinates, rows, objective, theta, count, seed)
         weights = np.ones((count, rows.used), dtype=np.int32)
-    replicates = Replicates(weights, target)
+    replicates = Replicates(weights, rows.weights, target)
     others, missed = _audit(coordinates, rows, objective, theta, starts, replicates, workers)
     account |= {"audited": min(count, AUDITED), "missed": missed}
     begun = np.concatenate([theta[None, :], others])
@@ -221,7 +225,8 @@ def _audit(
     wide = in_chunks(solve, len(begun), chunk_size(rows.used), workers)
     values = np.where(np.isfinite(wide.value), wide.value, np.inf).reshape(count, per)
     best = np.argmin(values, axis=1)
-    local = _refit(coordinates, rows, objective, theta[None, :], Replicates(weights, target), workers, None)
+    first = Replicates(replicates.weights[:count], replicates.each, target)
+    local = _refit(coordinates, rows, objective, theta[None, :], first, workers, None)
     # A thousandth less, and more than rounding: a resample that the law fits exactly has nothing to miss.
     lower = values[np.arange(count), best] < local.value * (1 - 1e-3) - rounding(rows.used)
     found = wide.theta.reshape(count, per, -1)[np.arange(count), best]

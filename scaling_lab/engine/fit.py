@@ -23,6 +23,7 @@ from .solve import (
     NOT_FINITE,
     STATUS_NAMES,
     Objective,
+    Pull,
     Solutions,
     chunk_size,
     graduated,
@@ -89,6 +90,7 @@ def fit(
     seed: int = 0,
     mapping: Mapping[str, str] | None = None,
     where: str | None = None,
+    weights: str | None = None,
     params_column: str | None = None,
     drop_bad: bool = False,
     workers: int | None = None,
@@ -109,12 +111,13 @@ def fit(
         workers=workers,
     )
     read = read_table(table, mapping=mapping, where=where, params_column=params_column)
-    return fit_rows(entry, law_rows(entry, read, drop_bad=drop_bad), settings, progress)
+    return fit_rows(entry, law_rows(entry, read, weights=weights, drop_bad=drop_bad), settings, progress)
 
 
-def law_rows(law: Law, table: Table, *, drop_bad: bool = False) -> Rows:
-    """The rows of a table that the law can be fitted to."""
-    return rows_for(table, law.inputs, law.target, positive_target=law.residual == "log", drop_bad=drop_bad)
+def law_rows(law: Law, table: Table, *, weights: str | None = None, drop_bad: bool = False) -> Rows:
+    """The rows of a table that the law can be fitted to, each with its weight."""
+    positive = law.residual == "log"
+    return rows_for(table, law.inputs, law.target, positive_target=positive, weights=weights, drop_bad=drop_bad)
 
 
 def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None = None) -> Fit:
@@ -147,7 +150,7 @@ def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None
         target=law.target,
         params=_estimates(law, params, draws, settings),
         objective=settings.objective,
-        value=_objective(settings.objective, residuals),
+        value=_objective(settings.objective, residuals, rows.weights),
         starts=best.account,
         bootstrap=boot,
         draws=kept if len(kept) else coordinates.to_array(best.theta[None, :]),
@@ -185,24 +188,28 @@ class Optimum:
     account: Mapping[str, Any]
 
 
-def optimum(coordinates: Coordinates, rows: Rows, settings: Settings) -> Optimum:
-    """The best of the minima that the starts lead to; raises where the data can't tell one."""
+def optimum(coordinates: Coordinates, rows: Rows, settings: Settings, pull: Pull | None = None) -> Optimum:
+    """The best of the minima that the starts lead to; raises where the data can't tell one.
+
+    A `pull` towards what is known of every parameter stands in for data that can't tell them.
+    """
     free = len(coordinates.free)
-    if rows.used < max(free + 1, 2):
+    if pull is None and rows.used < max(free + 1, 2):
         dropped = sum(rows.dropped.values())
         raise NotEnoughData(
             rows.used, free + 1, coordinates.law.name, f" ({dropped} of {rows.read} rows left out)" if dropped else ""
         )
-    diagnostics.check_identified(coordinates, rows)
+    if pull is None:
+        diagnostics.check_identified(coordinates, rows)
     rng = np.random.default_rng([settings.seed, 0])
     theta = starting_points(coordinates, rows, settings.starts, rng)
-    ranked = _objectives(coordinates, rows, settings.objective, theta)
+    ranked = _objectives(coordinates, rows, settings.objective, theta, pull)
     if not free:
         return Optimum(theta[0], theta, {"n": 1, "polished": 1, "converged": 1, "at_best": 1, "best": "converged"})
     order = np.argsort(ranked, kind="stable")
     best, random = settings.polish
     chosen = theta[np.concatenate([order[:best], rng.permutation(order[best:])[:random]])]
-    ended = _polish(coordinates, rows, settings, chosen)
+    ended = _polish(coordinates, rows, settings, chosen, pull)
     values = np.where(np.isfinite(ended.value) & (ended.status != NOT_FINITE), ended.value, np.inf)
     first = int(np.argmin(values))
     if not np.isfinite(values[first]):
@@ -220,7 +227,9 @@ def optimum(coordinates: Coordinates, rows: Rows, settings: Settings) -> Optimum
     return Optimum(ended.theta[first], theta, account)
 
 
-def _objectives(coordinates: Coordinates, rows: Rows, objective: Objective, theta: Floats) -> Floats:
+def _objectives(
+    coordinates: Coordinates, rows: Rows, objective: Objective, theta: Floats, pull: Pull | None = None
+) -> Floats:
     """The objective (B,) at starts (B, p), infinite where it is not a number."""
     target, size = objective.scale(rows.y), chunk_size(rows.used)
     parts = []
@@ -228,20 +237,24 @@ def _objectives(coordinates: Coordinates, rows: Rows, objective: Objective, thet
         params = coordinates.to_params(theta[at : at + size])
         with np.errstate(all="ignore"):
             r = objective.residual(np.asarray(coordinates.law.predict(dict(rows.x), **params)), target)
-            parts.append(np.sum(objective.terms(np.broadcast_to(r, (len(theta[at : at + size]), rows.used))), axis=1))
+            terms = objective.terms(np.broadcast_to(r, (len(theta[at : at + size]), rows.used)))
+            parts.append(terms @ rows.weights)
     total = np.concatenate(parts)
+    if pull is not None:
+        total = total + pull.value(theta)
     return np.where(np.isfinite(total), total, np.inf)
 
 
-def _polish(coordinates: Coordinates, rows: Rows, settings: Settings, theta: Floats) -> Solutions:
+def _polish(
+    coordinates: Coordinates, rows: Rows, settings: Settings, theta: Floats, pull: Pull | None = None
+) -> Solutions:
     """The minima that starts (B, p) lead to."""
     objective = settings.objective
-    target, ones = objective.scale(rows.y), np.ones(rows.used)
+    target = objective.scale(rows.y)
 
     def solve(part: slice) -> Solutions:
-        return graduated(
-            lambda t: coordinates.model(rows.x, t), theta[part], target, ones, objective, widths(objective)
-        )
+        model = lambda t: coordinates.model(rows.x, t)  # noqa: E731
+        return graduated(model, theta[part], target, rows.weights, objective, widths(objective), pull)
 
     # Two chunks or more, so that a second core has work; tiny ones would only pay Python's price per step.
     size = min(chunk_size(rows.used), max(16, len(theta) // 2))
@@ -297,7 +310,7 @@ def _solve_linear(coordinates: Coordinates, rows: Rows, named: Mapping[str, Floa
         offset = basis(None)
         columns = np.nan_to_num(np.stack([basis(p.name) - offset for p in linear], axis=1), posinf=0.0, neginf=0.0)
     target = rows.y - offset[0] if coordinates.fixed else rows.y
-    weights = rows.y**-2.0 if law.residual == "log" else np.ones(rows.used)
+    weights = rows.weights * (rows.y**-2.0 if law.residual == "log" else 1.0)
     if coordinates.fixed and np.any(offset != offset[:1]):
         # A fixed linear parameter beside a curved one: the offset moves along the grid, so each place is solved alone.
         solved = [nonnegative_least_squares(columns[[g]], rows.y - offset[g], weights)[0][0] for g in range(count)]
@@ -334,9 +347,9 @@ def _estimates(law: Law, params: Mapping[str, float], draws: Floats, settings: S
     return out
 
 
-def _objective(objective: Objective, residuals: Floats) -> float:
-    """The sum over rows; for l1 the true sum of |r|, not the narrow Huber that was minimised."""
-    return float(np.sum(np.abs(residuals)) if objective.name == "l1" else np.sum(objective.terms(residuals)))
+def _objective(objective: Objective, residuals: Floats, weights: Floats) -> float:
+    """The weighted sum over rows; for l1 the true sum of |r|, not the narrow Huber that was minimised."""
+    return float(weights @ (np.abs(residuals) if objective.name == "l1" else objective.terms(residuals)))
 
 
 def _with_flops(rows: Rows) -> dict[str, Mapping[str, Any]]:

@@ -72,6 +72,22 @@ class Objective:
 
 
 @dataclass(frozen=True)
+class Pull:
+    """A quadratic pull on coordinates, added to an objective: sum of precision * (theta - center)² / 2, each (p,)."""
+
+    center: Floats
+    precision: Floats
+
+    def value(self, theta: Floats) -> Floats:
+        """What it adds at theta (b, p), shape (b,)."""
+        return 0.5 * np.sum(self.precision * (theta - self.center) ** 2, axis=1)
+
+    def times(self, factor: float) -> Pull:
+        """The same pull, stronger or weaker."""
+        return Pull(self.center, factor * self.precision)
+
+
+@dataclass(frozen=True)
 class Solutions:
     """Where B starts ended: theta (B, p), objective (B,), status (B,), Newton steps taken (B,)."""
 
@@ -111,7 +127,13 @@ def one_blas_thread() -> Iterator[None]:
 
 
 def _derivatives(
-    model: Model, theta: Floats, target: Floats, weights: Floats, objective: Objective, width: float
+    model: Model,
+    theta: Floats,
+    target: Floats,
+    weights: Floats,
+    objective: Objective,
+    width: float,
+    pull: Pull | None,
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Objective (b,), gradient (b, p), Hessian (b, p, p), and the Gauss-Newton diagonal (b, p) that damping uses."""
     p = theta.shape[1]
@@ -124,19 +146,24 @@ def _derivatives(
         total = np.sum(weights * objective.terms(r, width), axis=1)
         inverse = 1.0 / value if objective.on == "log" else np.ones(())
         bend = -1.0 if objective.on == "log" else 0.0  # d² log f = f''/f - (f'/f)²
-        pull = weights * first * inverse
+        slope = weights * first * inverse
         curve = weights * (second + bend * first) * inverse * inverse
         jac = np.stack([np.broadcast_to(f.grad.get(i, 0.0), shape) for i in range(p)], axis=1)
-        gradient = (jac @ pull[:, :, None])[:, :, 0]
+        gradient = (jac @ slope[:, :, None])[:, :, 0]
         hessian = (jac * curve[:, None, :]) @ jac.transpose(0, 2, 1)
         for (i, j), h in f.hess.items():
-            extra = np.sum(pull * h, axis=1)
+            extra = np.sum(slope * h, axis=1)
             hessian[:, i, j] += extra
             if i != j:
                 hessian[:, j, i] += extra
         diagonal = np.sum((jac * jac) * (weights * inverse * inverse)[:, None, :], axis=2)
         if objective.name == "l1":
             diagonal = diagonal / width
+        if pull is not None:
+            total = total + pull.value(theta)
+            gradient = gradient + pull.precision * (theta - pull.center)
+            hessian = hessian + np.diag(pull.precision)
+            diagonal = diagonal + pull.precision
     return np.where(np.isfinite(total), total, np.inf), gradient, hessian, diagonal
 
 
@@ -147,6 +174,7 @@ def newton(
     weights: Floats,
     objective: Objective,
     *,
+    pull: Pull | None = None,
     width: float | None = None,
     tolerance: float = 1e-13,
     max_steps: int = 100,
@@ -163,7 +191,7 @@ def newton(
     shape = (B, target.shape[-1])
     weights, target = np.broadcast_to(weights, shape), np.broadcast_to(target, shape)
     floor = rounding(shape[1])
-    value, gradient, hessian, diagonal = _derivatives(model, theta, target, weights, objective, width)
+    value, gradient, hessian, diagonal = _derivatives(model, theta, target, weights, objective, width, pull)
     status = np.where(np.isfinite(value), MAX_ITERATIONS, NOT_FINITE).astype(np.int8)
     steps = np.zeros(B, dtype=np.int64)
     damping = np.full(B, 1e-3)
@@ -175,7 +203,7 @@ def newton(
         step, promised = _damped_steps(gradient[live], hessian[live], diagonal[live], damping[live], eye)
         small = (promised >= 0) & (promised <= tolerance * value[live] + floor) & (damping[live] < 1e-2)
         tried = theta[live] + step
-        new = _derivatives(model, tried, target[live], weights[live], objective, width)
+        new = _derivatives(model, tried, target[live], weights[live], objective, width, pull)
         gain = value[live] - new[0]
         better = (promised > 0) & (gain > 0) & (gain >= 1e-4 * promised)
         took = live[better | (small & (gain >= 0))]
@@ -238,6 +266,7 @@ def graduated(
     weights: Floats,
     objective: Objective,
     widths: Sequence[float],
+    pull: Pull | None = None,
 ) -> Solutions:
     """Minima of the objective, reached through wider and smoother ones first.
 
@@ -245,8 +274,12 @@ def graduated(
     steps from afar zigzag between them. Each wider objective leads close to the next one's minimum.
     """
     for width in widths:
-        theta = newton(model, theta, target, weights, objective, width=width, tolerance=1e-6, max_steps=40).theta
-    return newton(model, theta, target, weights, objective)
+        # A wider Huber term is larger by about the ratio of the widths: the pull keeps its share of the whole.
+        held = None if pull is None else pull.times(width / objective.width)
+        theta = newton(
+            model, theta, target, weights, objective, pull=held, width=width, tolerance=1e-6, max_steps=40
+        ).theta
+    return newton(model, theta, target, weights, objective, pull=pull)
 
 
 def widths(objective: Objective, spread: float = 0.1) -> tuple[float, ...]:

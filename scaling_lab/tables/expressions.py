@@ -192,9 +192,12 @@ class _Expression:
         return true
 
 
-def compute_column(table: Table, name: str, expression: str) -> tuple[Floats, dict[int, str]]:
-    """The value (n,) of arithmetic over columns (+ - * / **, numbers, names), and what is wrong with it by row."""
-    shown = f"--map {name}={expression}"
+def compute_column(table: Table, name: str, expression: str, shown: str | None = None) -> tuple[Floats, dict[int, str]]:
+    """The value (n,) of arithmetic over columns (+ - * / **, numbers, names), and what is wrong with it by row.
+
+    A fault in the expression itself is told of the option as it was given, `shown`.
+    """
+    shown = shown or f"--map {name}={expression}"
     about = f"no such column; {nearest(expression, table.frame.columns)}"
     understood = (
         about if not re.search(r"[-+*/()`]", expression) else "only columns, numbers and + - * / ** are understood"

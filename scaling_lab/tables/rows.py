@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..accounting import six_nd
 from ..errors import BadInput
 from ..quantities import QUANTITIES, Quantity
+from .expressions import compute_column
 from .table import Floats, Skipped, Table, column_numbers
 
 
@@ -20,8 +21,8 @@ from .table import Floats, Skipped, Table, column_numbers
 class Rows:
     """Numbers ready for a law: `x` maps each input to (n,), `y` the target (n,), `group` the run of each row (n,).
 
-    `flops` is the table's compute, or 6 * params * tokens, or None where neither is there. `dropped` counts rows left
-    out by reason; `read` = used + dropped.
+    `flops` is the table's compute, or 6 * params * tokens, or None where neither is there. `weights` (n,) say how much
+    each row counts in an objective. `dropped` counts rows left out by reason; `read` = used + dropped.
     """
 
     x: Mapping[str, Floats]
@@ -30,6 +31,7 @@ class Rows:
     grouped: bool
     lines: NDArray[np.int64]
     flops: Floats | None
+    weights: Floats
     inputs: Mapping[str, Mapping[str, Any]]
     read: int
     dropped: Mapping[str, int]
@@ -57,6 +59,7 @@ class Rows:
             group=self.group[keep],
             lines=self.lines[keep],
             flops=None if self.flops is None else self.flops[keep],
+            weights=self.weights[keep],
             # The range is that of these rows: a fit to some of them must know nothing of the others.
             inputs={name: {**about, **_range(self.x[name][keep])} for name, about in self.inputs.items()},
         )
@@ -68,14 +71,19 @@ def rows_for(
     target: str = "loss",
     *,
     positive_target: bool = True,
+    weights: str | None = None,
     drop_bad: bool = False,
 ) -> Rows:
     """The numbers that a law needs, with an account of the rows that can't be used.
 
     An empty cell is a measurement that isn't there: its row is left out and counted. A cell with something impossible
     (text, nan, inf, not above zero) raises BadInput, unless `drop_bad` leaves such rows out too, counted by reason.
+    `weights` is an expression over the columns, as --map takes; without it every row counts once.
     """
     wanted = list(dict.fromkeys([*inputs, target]))
+    if weights is not None:
+        table = _with_weights(table, weights)
+        wanted.append(WEIGHTS)
     derive_flops = "flops" in wanted and not table.has("flops")
     if derive_flops:
         wanted = [n for n in dict.fromkeys(["params", "tokens", *wanted]) if n != "flops"]
@@ -103,6 +111,7 @@ def rows_for(
         grouped=grouped,
         lines=table.lines[keep],
         flops=flops,
+        weights=numbers.get(WEIGHTS, np.ones(int(keep.sum()))),
         inputs={name: _describe(table, name, numbers[name], derive_flops) for name in inputs},
         read=table.read,
         dropped=dict(Counter(s.why for s in skipped)),
@@ -138,6 +147,18 @@ def _usable(
             out.setdefault(row, f"{name} missing")
         numbers[name] = values
     return numbers, out
+
+
+WEIGHTS = "--weights"
+
+
+def _with_weights(table: Table, expression: str) -> Table:
+    """The table with its rows' weights as a column, each a number above zero where it is used."""
+    values, faults = compute_column(table, WEIGHTS, expression, shown=f"--weights {expression!r}")
+    made, made_faults = {**table.made, WEIGHTS: values}, {**table.made_faults, WEIGHTS: faults}
+    return replace(
+        table, made=made, made_faults=made_faults, notes={**table.notes, WEIGHTS: f"rows are weighted by {expression}"}
+    )
 
 
 # Beyond this, powers and products leave floating point; nothing that is trained or counted comes near.
