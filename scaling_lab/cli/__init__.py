@@ -10,7 +10,7 @@ import typer
 
 from .. import __version__
 from ..errors import LabError
-from . import batch, decide, fit, ingest, laws, proxy, report
+from . import batch, decide, explain, fit, ingest, laws, proxy, report
 
 INTERRUPTED = "interrupted; no result was written"
 
@@ -49,6 +49,7 @@ for command in (
     decide.isoflop,
     decide.envelope,
     ingest.ingest,
+    explain.explain,
     report.report,
     batch.batch,
 ):

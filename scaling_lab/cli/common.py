@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import BadInput, ConditionMet, UsageError
+from ..engine.codes import CODES, NAMES, find
+from ..errors import BadInput, ConditionMet, UsageError, nearest
 from ..quantities import ALIASES, parse_assignments, parse_number
 
 if TYPE_CHECKING:
@@ -36,8 +36,10 @@ def numbers(text: str, option: str) -> list[float]:
 def _condition(text: str | None) -> str | None:
     """The words of --fail-on, checked before any work is done."""
     for word in text.split(",") if text is not None else ():
-        if word.strip() not in ("warning", "error") and not re.fullmatch(r"SL\d{3}", word.strip()):
-            raise UsageError(f"--fail-on {word.strip()!r} is neither warning, error nor a code such as SL301")
+        if word.strip() not in ("warning", "error") and find(word) is None:
+            close = nearest(word.strip(), [*CODES, *NAMES])
+            hint = f"; {close}" if "did you" in close else ""
+            raise UsageError(f"--fail-on {word.strip()!r} is neither warning, error nor a code such as SL301{hint}")
     return text
 
 
@@ -144,10 +146,10 @@ def check_apart(option: str, out: str | None, *inputs: str | None) -> None:
 
 
 def fail_on(condition: str | None, notices: Iterable[Notice]) -> None:
-    """Raises ConditionMet where a notice is as bad as `condition`, or has one of its codes."""
+    """Raises ConditionMet where a notice is as bad as `condition`, or has one of its codes or names."""
     if not condition:
         return
-    wanted = {word.strip() for word in condition.split(",")}
+    wanted = {entry.code if (entry := find(word)) else word.strip() for word in condition.split(",")}
     if "warning" in wanted:
         wanted.add("error")
     met = sorted({n.code for n in notices if n.code in wanted or n.severity in wanted})

@@ -159,12 +159,12 @@ def backtest(
         )
     warn((), dict.fromkeys(note for scored in found.laws for note in scored.fit.notes))
     for scored in found.laws:
-        warn(scored.fit.warnings, of=scored.law)
+        warn(scored.warnings, of=scored.law)
     if json:
         show_json(found.to_dict())
     else:
         show(terminal.backtest(found))
-    fail_on(fail, [notice for scored in found.laws for notice in scored.fit.warnings])
+    fail_on(fail, [notice for scored in found.laws for notice in scored.warnings])
 
 
 def _once(names: list[str]) -> list[str]:

@@ -15,10 +15,12 @@ from ..errors import BadInput, LabError, UsageError
 from ..laws import LAWS, Law, get_law
 from ..quantities import ALIASES
 from ..tables import Rows, Table, column_numbers, read_table
+from .coordinates import Coordinates
+from .diagnostics import leaning
 from .fit import Progress, Settings, fit_rows, law_rows
 from .metrics import Metrics, coverage, metrics
 from .predict import predict
-from .result import Fit
+from .result import Fit, Notice
 from .solve import Objective
 
 if TYPE_CHECKING:
@@ -45,6 +47,12 @@ class Scored:
     predicted: Floats
     low: Floats
     high: Floats
+    held_out: tuple[Notice, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[Notice, ...]:
+        """What the training fit was warned of, and what its held-out runs show."""
+        return (*self.fit.warnings, *self.held_out)
 
     def to_dict(self) -> dict[str, Any]:
         """The contract's entry for a law."""
@@ -57,7 +65,7 @@ class Scored:
             "coverage": self.coverage,
             "level": self.level,
             "width": self.width,
-            "warnings": [asdict(notice) for notice in self.fit.warnings],
+            "warnings": [asdict(notice) for notice in self.warnings],
         }
 
 
@@ -193,6 +201,7 @@ def _split(
 
 def _score(law: Law, train: Rows, test: Rows, settings: Settings, level: float) -> Scored:
     fit = fit_rows(law, train, settings)
+    coordinates = Coordinates(law, settings.fix)
     found = predict(fit, [dict(zip(test.x, point, strict=True)) for point in zip(*test.x.values(), strict=True)], level)
     return Scored(
         law=law.name,
@@ -208,6 +217,9 @@ def _score(law: Law, train: Rows, test: Rows, settings: Settings, level: float) 
         predicted=found.value,
         low=found.low,
         high=found.high,
+        held_out=leaning(
+            coordinates, train, coordinates.from_array(fit.optimum_row())[0], test, settings.objective, fit.law
+        ),
     )
 
 

@@ -12,13 +12,35 @@ from ..accounting import six_nd
 from ..errors import NotIdentified
 from ..laws import Law
 from ..tables import Rows
+from . import codes
 from .coordinates import Coordinates
+from .local import NOTHING, Local, condition, influence, local, mean_error, quantile_ratio
 from .result import Noise, Notice
+from .solve import Objective
+from .uncertainty import BIASED
 
 Floats = NDArray[np.float64]
 
 # Singular values of the scaled derivative matrix below this share of the largest mean: rounding, not information.
 RANK = 1e-9
+
+# Thresholds, each calibrated by bench/diagnostics.py; codes.py and docs/warnings.md quote them from here.
+ODD_FLOPS = (0.5, 2.0)
+LEAST_SIZE = 1000.0
+# Guessing evenly among 256,000 tokens costs 12.5 nats; no trained model ends above half of that.
+HIGHEST_LOSS = 6.0
+ANNEALED, UNANNEALED, FEW_SIDE = 0.2, 0.4, 0.05
+ONE_RATIO = 0.05
+FEW_VALUES = 4
+ONE_SIDE = 0.05
+PROFILE_SIZES = 5
+PROFILE_WIDTH = 0.05
+AGREE = 3
+CONDITION = 1000.0
+REFITTED = 6
+INFLUENCE = 2.3
+UNSETTLED = 0.05
+HELD_OUT = 3.0
 
 
 def check_identified(coordinates: Coordinates, rows: Rows) -> None:
@@ -85,27 +107,37 @@ def check(
     starts: Mapping[str, Any],
     boot: Mapping[str, Any],
     noise: Noise,
+    objective: Objective,
 ) -> tuple[Notice, ...]:
-    """What the reader must know about the design, the optimum, the bootstrap and the drift."""
+    """What the reader must know about the table, the design, the optimum, the bootstrap and the drift."""
+    found = local(coordinates, rows, theta, objective)
     return (
-        *_design(rows),
-        *_units(coordinates.law, rows),
+        *of_table(coordinates.law, rows),
+        *_bracket(coordinates, rows, theta),
         *_optimum(starts),
         *_at_bound(coordinates, rows, theta),
+        *_weak_direction(coordinates, found, objective.on),
+        *_influence(coordinates, rows, theta, found, objective),
         *_bootstrap(coordinates, rows, boot),
         *_drift(noise),
+        *_lean(noise, objective.on),
     )
 
 
+def of_table(law: Law, rows: Rows) -> tuple[Notice, ...]:
+    """What the reader must know about the table and the design, whatever the fit finds."""
+    return (*_design(rows), *_units(law, rows), *_annealing(rows))
+
+
 def _warning(code: str, message: str) -> Notice:
-    return Notice(code, "warning", message)
+    return Notice(code, codes.severity(code), message)
 
 
 def _design(rows: Rows) -> list[Notice]:
     found, x = [], rows.x
     if "params" in x and "tokens" in x:
         ratio = np.log(x["tokens"] / x["params"])
-        if np.std(ratio) < 0.05:
+        if np.std(ratio) < ONE_RATIO:
             found.append(
                 _warning(
                     "SL201",
@@ -115,7 +147,7 @@ def _design(rows: Rows) -> list[Notice]:
             )
         if rows.flops is not None:
             share = rows.flops / six_nd(x["params"], x["tokens"])
-            odd = (share < 0.5) | (share > 2.0)
+            odd = (share < ODD_FLOPS[0]) | (share > ODD_FLOPS[1])
             if odd.any():
                 found.append(
                     _warning(
@@ -128,7 +160,7 @@ def _design(rows: Rows) -> list[Notice]:
     for name, values in x.items():
         # Sizes read off a figure jitter by less than 1 %: they are one size.
         kinds = len(np.unique(np.round(np.log(values), 2)))
-        if kinds < 4:
+        if kinds < FEW_VALUES:
             found.append(_warning("SL202", f"only {kinds} distinct values of {name}; its exponent rests on few"))
     return found
 
@@ -137,7 +169,7 @@ def _units(law: Law, rows: Rows) -> list[Notice]:
     """Sizes and losses that look as if they were in other units: millions, billions, perplexity."""
     found = []
     for name in ("params", "tokens"):
-        if name in rows.x and rows.x[name].min() < 1000:
+        if name in rows.x and rows.x[name].min() < LEAST_SIZE:
             low, high, column = rows.x[name].min(), rows.x[name].max(), rows.inputs[name]["column"]
             found.append(
                 _warning(
@@ -146,8 +178,7 @@ def _units(law: Law, rows: Rows) -> list[Notice]:
                     f"--map {name}='{column}*1e6'",
                 )
             )
-    # Guessing evenly among 256,000 tokens costs 12.5 nats; no trained model ends above half of that.
-    if law.target == "loss" and rows.y.min() > 6:
+    if law.target == "loss" and rows.y.min() > HIGHEST_LOSS:
         found.append(
             _warning(
                 "SL105",
@@ -168,7 +199,7 @@ def _optimum(starts: Mapping[str, Any]) -> list[Notice]:
                 "--seed or --objective moves the answer",
             )
         )
-    if starts["at_best"] >= 3 or starts["polished"] < 3:
+    if starts["at_best"] >= AGREE or starts["polished"] < AGREE:
         return found
     return [
         *found,
@@ -210,7 +241,7 @@ def _bootstrap(coordinates: Coordinates, rows: Rows, boot: Mapping[str, Any]) ->
                 "of a run share its error: no intervals of the parameters; add runs",
             )
         )
-    if boot["n"] and boot["failed"] + boot.get("unconverged", 0) > 0.05 * boot["n"]:
+    if boot["n"] and boot["failed"] + boot.get("unconverged", 0) > UNSETTLED * boot["n"]:
         found.append(
             _warning(
                 "SL305",
@@ -229,14 +260,14 @@ def _bootstrap(coordinates: Coordinates, rows: Rows, boot: Mapping[str, Any]) ->
 
 
 def _at_bound(coordinates: Coordinates, rows: Rows, theta: Floats) -> list[Notice]:
-    """Terms that the fit has driven to nothing: less than a millionth of the loss in every row."""
+    """Terms that the fit has driven to nothing: NOTHING of the loss in every row."""
     out = []
     with np.errstate(all="ignore"):
         f = coordinates.model(rows.x, theta[None, :])
     params = coordinates.to_params(theta[None, :])
     for i, p in enumerate(coordinates.free):
         pull = np.max(np.abs(np.broadcast_to(f.grad.get(i, 0.0), f.value.shape) / f.value), initial=0.0)
-        if p.domain != "real" and pull < 1e-6:
+        if p.domain != "real" and pull < NOTHING:
             out.append(
                 _warning(
                     "SL302",
@@ -245,3 +276,201 @@ def _at_bound(coordinates: Coordinates, rows: Rows, theta: Floats) -> list[Notic
                 )
             )
     return out
+
+
+# --------------------------------------------------------------------------------------------------------- annealing
+
+
+def _annealing(rows: Rows) -> list[Notice]:
+    """A table that mixes annealed ends of runs with rows from before their learning rate fell."""
+    if rows.annealing is not None:
+        known = rows.annealing[np.isfinite(rows.annealing)]
+        low, high = int(np.sum(known <= ANNEALED)), int(np.sum(known >= UNANNEALED))
+        if min(low, high) >= max(2, FEW_SIDE * len(known)):
+            return [
+                _warning(
+                    "SL104",
+                    f"{low} rows end with the learning rate at {ANNEALED:.0%} of its peak or less, {high} at "
+                    f"{UNANNEALED:.0%} or more: annealing lowers a loss by itself, so one law does not hold for both; "
+                    "keep one kind with --where",
+                )
+            ]
+    middle = _checkpoints(rows)
+    if not middle:
+        return []
+    return [
+        _warning(
+            "SL104",
+            f"{middle} of {rows.used} rows are earlier checkpoints of a run, and the table does not tell their "
+            "learning rate: unless it was constant they are not what a run of that length ends at; keep the last of "
+            "each run, or add columns lr and lr_max or schedule",
+        )
+    ]
+
+
+def _checkpoints(rows: Rows) -> int:
+    """How many rows are followed by a later row of their run and may have had another learning rate than it."""
+    tokens = rows.x.get("tokens", rows.flops)
+    if not rows.grouped or tokens is None or rows.runs == rows.used:
+        return 0
+    _, run = np.unique(rows.group.astype(str), return_inverse=True)
+    last = np.zeros(int(run.max()) + 1)
+    np.maximum.at(last, run, tokens)
+    # What is read off a figure jitters; another end of the same run lies further away.
+    earlier = tokens < 0.99 * last[run]
+    unknown = earlier if rows.annealing is None else earlier & ~np.isfinite(rows.annealing)
+    return int(np.sum(unknown))
+
+
+# ----------------------------------------------------------------------------------------------------------- bracket
+
+
+def _bracket(coordinates: Coordinates, rows: Rows, theta: Floats) -> list[Notice]:
+    """Designs that never saw the loss rise on both sides of the best split of compute."""
+    if not {"params", "tokens"} <= set(rows.x):
+        return []
+    edges = profile_edges(rows)
+    if len(edges) >= 3:
+        for side, name in ((-1, "smallest"), (1, "largest")):
+            if (at := int(np.sum(edges == side))) > len(edges) / 2:
+                return [
+                    _warning(
+                        "SL203",
+                        f"in {at} of {len(edges)} isoFLOP profiles the {name} size has the lowest loss: the best size "
+                        f"lies beyond those tried; add {'smaller' if side < 0 else 'larger'} sizes at these budgets",
+                    )
+                ]
+        return []
+    offset = off_optimum(coordinates, rows, theta)
+    if offset is None:
+        return []
+    larger = float(np.mean(offset > 0))
+    if ONE_SIDE < larger < 1 - ONE_SIDE:
+        return []
+    over = larger >= 1 - ONE_SIDE
+    nearest = float(np.exp(np.quantile(np.abs(offset), ONE_SIDE)))
+    return [
+        _warning(
+            "SL203",
+            f"{'almost ' if 0 < larger < 1 else ''}all runs have {'more' if over else 'fewer'} parameters than the "
+            f"fitted law's best split of their compute (the nearest {nearest:.3g} times): that split was never "
+            f"bracketed; add runs with {'fewer' if over else 'more'} parameters and "
+            f"{'more' if over else 'fewer'} tokens",
+        )
+    ]
+
+
+def profile_edges(rows: Rows) -> NDArray[np.int64]:
+    """Where each isoFLOP profile of PROFILE_SIZES sizes or more has its lowest loss: -1 smallest, 1 largest, else 0."""
+    flops = rows.flops if rows.flops is not None else six_nd(rows.x["params"], rows.x["tokens"])
+    order = np.argsort(flops, kind="stable")
+    log_flops = np.log(flops[order])
+    edges = []
+    for keep in np.split(order, np.flatnonzero(np.diff(log_flops) > np.log1p(PROFILE_WIDTH)) + 1):
+        sizes, index = np.unique(rows.x["params"][keep], return_inverse=True)
+        if len(sizes) < PROFILE_SIZES or flops[keep[-1]] / flops[keep[0]] > (1 + PROFILE_WIDTH) ** 2:
+            continue
+        at = int(np.argmin(np.bincount(index, rows.y[keep]) / np.bincount(index)))
+        edges.append(-1 if at == 0 else 1 if at == len(sizes) - 1 else 0)
+    return np.array(edges, dtype=np.int64)
+
+
+def off_optimum(coordinates: Coordinates, rows: Rows, theta: Floats) -> Floats | None:
+    """Log of each run's params over the fitted law's best at the run's compute (n,); None for other laws.
+
+    The best is looked up on a grid 1,000 times beyond the sizes that were tried: one that lies further out is taken to
+    lie at its end, on the same side of every run.
+    """
+    if set(rows.x) != {"params", "tokens"}:
+        return None
+    n, compute = rows.x["params"], six_nd(rows.x["params"], rows.x["tokens"])
+    budgets = np.geomspace(compute.min(), compute.max(), 24)
+    sizes = np.geomspace(n.min() / 1e3, n.max() * 1e3, 400)
+    grid = {"params": np.tile(sizes, len(budgets)), "tokens": (budgets[:, None] / (6 * sizes)).ravel()}
+    with np.errstate(all="ignore"):
+        loss = np.asarray(coordinates.law.predict(grid, **coordinates.to_params(theta[None, :])))
+    loss = np.broadcast_to(loss, (1, grid["params"].size)).reshape(len(budgets), len(sizes))
+    if not np.isfinite(loss).any(axis=1).all():
+        return None
+    best = np.log(sizes[np.argmin(np.where(np.isfinite(loss), loss, np.inf), axis=1)])
+    return np.asarray(np.log(n) - np.interp(np.log(compute), np.log(budgets), best))
+
+
+# --------------------------------------------------------------------------------------------------------- sensitivity
+
+
+def _weak_direction(coordinates: Coordinates, found: Local | None, on: str) -> list[Notice]:
+    if found is None or found.jac.shape[1] < 2:
+        return []
+    number, weak = condition(found)
+    if number <= CONDITION:
+        return []
+    alive = [p for p, a in zip(coordinates.free, found.alive, strict=True) if a]
+    moves = 0.1 * weak
+    felt = float(np.max(np.abs(found.jac @ moves)))
+    told = [(p, m) for p, m in zip(alive, moves, strict=True) if abs(m) > 0.005]
+    together = ", ".join(f"{p.name} {f'{m:+.2g}' if p.domain == 'real' else f'{m:+.1%}'}" for p, m in told)
+    share = f"{felt:.2g}" if on == "plain" else f"{100 * felt:.2g} %"
+    return [
+        _warning(
+            "SL303",
+            f"the runs hardly tell {', '.join(p.name for p, _ in told)} apart (condition number {number:.3g}): moved "
+            f"together ({together}) they change no run's {coordinates.law.target} by more than {share}; predictions "
+            "among the runs hold, these parameters and far predictions do not",
+        )
+    ]
+
+
+def _influence(
+    coordinates: Coordinates, rows: Rows, theta: Floats, found: Local | None, objective: Objective
+) -> list[Notice]:
+    df = rows.runs - 1 - (int(found.alive.sum()) if found else 0)
+    if found is None or df < 2:
+        return []
+    size = rows.flops if rows.flops is not None else next(iter(rows.x.values()))
+    at = int(np.argmax(size))
+    edge = {name: values[[at]] for name, values in rows.x.items()}
+    strongest = influence(coordinates, rows, theta, found, objective, edge, REFITTED)
+    if strongest is None or strongest.times <= INFLUENCE * quantile_ratio(df):
+        return []
+    _, run = np.unique(rows.group.astype(str), return_inverse=True)
+    first = int(np.flatnonzero(run == strongest.run)[0])
+    name = f"run {rows.group[first]!r}" if rows.grouped else f"the run of line {rows.lines[first]}"
+    return [
+        _warning(
+            "SL304",
+            f"without {name} {strongest.what} moves by {strongest.times:.2g} of its standard errors "
+            f"({strongest.moved}): look at that run, and fit without it to compare",
+        )
+    ]
+
+
+def _lean(noise: Noise, on: str) -> list[Notice]:
+    if noise.bias is None or noise.bias_z is None or abs(noise.bias_z) <= BIASED:
+        return []
+    size = f"{abs(noise.bias):.2%}" if on == "log" else f"{abs(noise.bias):.3g}"
+    side = "high" if noise.bias > 0 else "low"
+    return [
+        _warning(
+            "SL402",
+            f"fitted to the smaller runs, the law predicts the larger ones too {side} at every inner cut (by {size} in "
+            f"the mean, at least {abs(noise.bias_z):.2g} standard errors): its form leans that way beyond the data",
+        )
+    ]
+
+
+def leaning(
+    coordinates: Coordinates, train: Rows, theta: Floats, test: Rows, objective: Objective, law: str
+) -> tuple[Notice, ...]:
+    """A warning where a backtest's held-out rows are missed to one side by more than noise and doubt explain."""
+    found = mean_error(coordinates, train, theta, test, objective) if test.used >= 3 else None
+    if found is None or not abs(found[0]) > HELD_OUT * found[1]:
+        return ()
+    mean, se = found
+    by = f"{abs(mean):.2%}" if objective.on == "log" else f"{abs(mean):.3g}"
+    side = "high" if mean > 0 else "low"
+    message = (
+        f"{law} predicts the held-out runs too {side} by {by} in the mean, {abs(mean) / se:.2g} times what the scatter "
+        "of the runs and the doubt of the parameters explain: expect a larger run on the same side"
+    )
+    return (_warning("SL402", message),)

@@ -16,6 +16,7 @@ from ..tables import Rows, Table, read_table, rows_for
 from . import diagnostics
 from .bootstrap import Progress, bootstrap
 from .coordinates import Coordinates
+from .local import mean_error
 from .metrics import metrics
 from .result import Estimate, Fit, stamp
 from .solve import (
@@ -141,9 +142,16 @@ def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None
     predicted = np.asarray(law.predict(dict(rows.x), **params))
     residuals = settings.objective.residual(predicted, settings.objective.scale(rows.y))
     noise = measure_noise(
-        law, rows, residuals, len(coordinates.free), lambda part: _quick_optimum(coordinates, part, settings)
+        law,
+        rows,
+        residuals,
+        len(coordinates.free),
+        lambda part: _quick_optimum(coordinates, part, settings),
+        lambda inside, params, outside: mean_error(
+            coordinates, inside, coordinates.from_array(params)[0], outside, settings.objective
+        ),
     )
-    notices = diagnostics.check(coordinates, rows, best.theta, best.account, boot, noise)
+    notices = diagnostics.check(coordinates, rows, best.theta, best.account, boot, noise, settings.objective)
     kept = _spread(draws, KEPT_DRAWS)
     return Fit(
         law=law.name,

@@ -55,11 +55,16 @@ class Noise:
     """
 
     sd: float
+    `bias` is the mean error of what the inner backtests held out, above zero where predictions are too high, and
+    `bias_z` the least number of standard errors it lies from zero at any cut: 0 where the cuts differ in sign, None
+    (both) where fewer than three cuts can say. A file written before they were measured has neither.
     drift: float
     cuts: int
 
 
 @dataclass(frozen=True)
+    bias: float | None = None
+    bias_z: float | None = None
 class Fit:
     """A fitted law with all that predict, allocate and report need.
 

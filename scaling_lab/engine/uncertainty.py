@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ Floats = NDArray[np.float64]
 # backtests went well has been lucky as often as it was good. Measured on public tables; see docs/intervals.md.
 LEAST_DRIFT = 0.01
 CUTS = (0.4, 0.5, 0.6, 0.7, 0.8)
+# Held-out rows lean to one side (SL402) where at least this many cuts agree in sign, each by this many standard errors.
+LEAST_CUTS = 3
+BIASED = 2.0
 Z90 = 1.6448536269514722
 
 
@@ -44,43 +47,72 @@ def inflation(rows: int, free: int) -> float:
     return float(np.sqrt(rows / max(rows - free, 1)))
 
 
-def measure_noise(law: Law, rows: Rows, residuals: Floats, free: int, refit: Callable[[Rows], Floats | None]) -> Noise:
-    """The residuals' spread, and the drift that inner backtests show.
+def residual_spread(residuals: Floats, rows: int, free: int) -> float:
+    """A robust standard deviation of a new run about a law with `free` parameters, from residuals (n,) of its fit."""
+    sd = float(np.median(np.abs(residuals)) * 1.4826)
+    return max(sd, float(np.quantile(np.abs(residuals), 0.9) / Z90)) * inflation(rows, free)
+
+
+Lean = Callable[[Rows, Floats, Rows], tuple[float, float] | None]
+
+
+def measure_noise(
+    law: Law,
+    rows: Rows,
+    residuals: Floats,
+    free: int,
+    refit: Callable[[Rows], Floats | None],
+    lean: Lean | None = None,
+) -> Noise:
+    """The residuals' spread, and the drift and the bias that inner backtests show.
 
     Each inner backtest fits the runs below a compute quantile and predicts those above; the largest drift that one of
-    them needs is the answer, since one design says little. `refit` maps rows to parameters (1, P), or None.
+    them needs is the answer, since one design says little. `refit` maps rows to parameters (1, P), or None. `lean`
+    maps rows, the parameters fitted to them and other rows to the mean error of the latter and its standard error.
     """
-    sd = float(np.median(np.abs(residuals)) * 1.4826)
-    sd = max(sd, float(np.quantile(np.abs(residuals), 0.9) / Z90)) * inflation(rows.used, free)
+    sd = residual_spread(residuals, rows.used, free)
     size = rows.flops if rows.flops is not None else rows.x[law.inputs[0]]
     # A run belongs to the side of its last row: its checkpoints would tell the fit about it.
     _, run = np.unique(rows.group.astype(str), return_inverse=True)
     reach = np.full(run.max() + 1, -np.inf)
     np.maximum.at(reach, run, size)
-    needed = []
+    needed, leans = [], []
     for cut in CUTS:
         edge = np.quantile(size, cut)
         train, test = reach[run] <= edge, size > edge
         if test.sum() >= 3 and train.sum() >= 3:
-            drift = _needed_drift(law, rows.take(train), rows.take(test), sd, refit)
+            inside, outside = rows.take(train), rows.take(test)
+            params = refit(inside)
+            if params is None:
+                continue
+            drift = _needed_drift(law, inside, outside, sd, params)
             needed += [] if drift is None else [drift]
-    return Noise(sd=sd, drift=max([LEAST_DRIFT, *needed]), cuts=len(needed))
+            leaning = lean(inside, params, outside) if lean else None
+            leans += [] if leaning is None else [leaning]
+    bias, bias_z = _common_lean(leans)
+    return Noise(sd=sd, drift=max([LEAST_DRIFT, *needed]), cuts=len(needed), bias=bias, bias_z=bias_z)
 
 
-def _needed_drift(
-    law: Law, inside: Rows, outside: Rows, sd: float, refit: Callable[[Rows], Floats | None]
-) -> float | None:
+def _common_lean(leans: Sequence[tuple[float, float]]) -> tuple[float | None, float | None]:
+    """The mean of the cuts' mean errors, and their least distance from zero in standard errors (0: signs differ)."""
+    usable = [(mean, se) for mean, se in leans if np.isfinite(mean) and 0 < se < np.inf]
+    if len(usable) < LEAST_CUTS:
+        return None, None
+    z = np.array([mean / se for mean, se in usable])
+    one_sign = bool((z > 0).all() or (z < 0).all())
+    least = float(z[np.argmin(np.abs(z))]) if one_sign else 0.0
+    return float(np.mean([mean for mean, _ in usable])), least
+
+
+def _needed_drift(law: Law, inside: Rows, outside: Rows, sd: float, params: Floats) -> float | None:
     """The drift with which 90 % intervals would have held 90 % of the rows outside; None where the fit can't say.
 
     An error e at distance d needs sqrt((e / 1.645)² - sd²) / d.
     """
-    params = refit(inside)
-    if params is None:
-        return None
     named = {name: params[:, [i]] for i, name in enumerate(law.names)}
     predicted = np.asarray(law.predict(dict(outside.x), **named))[0]
     error = np.log(predicted / outside.y) if law.residual == "log" else predicted - outside.y
-    far = distance(extent(outside.x), _ranges(extent(inside.x)))
+    far = distance(extent(outside.x), ranges(extent(inside.x)))
     # Rows just beyond the edge say nothing of growth with distance.
     use = far > 0.1
     if use.sum() < 3:
@@ -88,5 +120,6 @@ def _needed_drift(
     return float(np.quantile(np.sqrt(np.maximum((error[use] / Z90) ** 2 - sd**2, 0)) / far[use], 0.9))
 
 
-def _ranges(x: Mapping[str, Floats]) -> dict[str, dict[str, float]]:
+def ranges(x: Mapping[str, Floats]) -> dict[str, dict[str, float]]:
+    """The smallest and largest value of each input (n,)."""
     return {name: {"min": float(v.min()), "max": float(v.max())} for name, v in x.items()}

@@ -22,7 +22,8 @@ class Rows:
     """Numbers ready for a law: `x` maps each input to (n,), `y` the target (n,), `group` the run of each row (n,).
 
     `flops` is the table's compute, or 6 * params * tokens, or None where neither is there. `weights` (n,) say how much
-    each row counts in an objective. `dropped` counts rows left out by reason; `read` = used + dropped.
+    each row counts in an objective. `dropped` counts rows left out by reason; `read` = used + dropped. `annealing` (n,)
+    is each row's learning rate as a share of its run's peak, NaN where unknown; None where the table tells none.
     """
 
     x: Mapping[str, Floats]
@@ -39,6 +40,7 @@ class Rows:
     notes: tuple[str, ...]
     name: str
     sha256: str
+    annealing: Floats | None = None
 
     @property
     def runs(self) -> int:
@@ -60,6 +62,7 @@ class Rows:
             lines=self.lines[keep],
             flops=None if self.flops is None else self.flops[keep],
             weights=self.weights[keep],
+            annealing=None if self.annealing is None else self.annealing[keep],
             # The range is that of these rows: a fit to some of them must know nothing of the others.
             inputs={name: {**about, **_range(self.x[name][keep])} for name, about in self.inputs.items()},
         )
@@ -94,6 +97,7 @@ def rows_for(
     group, grouped = _groups(table)
     if grouped:
         _mark_duplicates(table, numbers, target, group, drop_bad, out)
+    annealing = _annealing(table, group, grouped)
     keep = np.ones(len(table.frame), dtype=bool)
     keep[list(out)] = False
     skipped = (*table.skipped, *(Skipped(int(table.lines[row]), why) for row, why in sorted(out.items())))
@@ -119,6 +123,7 @@ def rows_for(
         notes=tuple(notes),
         name=table.name,
         sha256=table.sha256,
+        annealing=None if annealing is None else annealing[keep],
     )
 
 
@@ -193,6 +198,31 @@ def _groups(table: Table) -> tuple[NDArray[Any], bool]:
     nameless = np.flatnonzero(pd.Series(ids).str.strip().to_numpy(dtype=object) == "")
     ids[nameless] = [f"row {row}" for row in nameless]
     return ids, True
+
+
+def _annealing(table: Table, group: NDArray[Any], grouped: bool) -> Floats | None:
+    """The learning rate of each row as a share of its peak (n,), NaN where unknown, None where no row tells it.
+
+    The peak is lr_max, or the highest of a run whose rows differ; a rate that is the same in all rows of a run may be
+    a setting. A schedule called constant is at its peak.
+    """
+    share = np.full(len(table.frame), np.nan)
+    if table.has("lr") and (table.has("lr_max") or grouped):
+        lr, _ = column_numbers(table, "lr")
+        if table.has("lr_max"):
+            peak, _ = column_numbers(table, "lr_max")
+        else:
+            _, run = np.unique(group.astype(str), return_inverse=True)
+            peak, low = np.full((2, int(run.max(initial=-1)) + 1), [[-np.inf], [np.inf]])
+            np.maximum.at(peak, run[np.isfinite(lr)], lr[np.isfinite(lr)])
+            np.minimum.at(low, run[np.isfinite(lr)], lr[np.isfinite(lr)])
+            peak = np.where(peak > low, peak, np.nan)[run]
+        known = np.isfinite(lr) & (lr >= 0) & (peak > 0) & (lr <= peak * (1 + 1e-6))
+        share[known] = lr[known] / peak[known]
+    if table.has("schedule"):
+        named = np.array([name.strip().lower() for name in table.text("schedule")], dtype=object)
+        share[np.isnan(share) & (named == "constant")] = 1.0
+    return share if np.isfinite(share).any() else None
 
 
 def _mark_duplicates(

@@ -1,0 +1,379 @@
+"""Every code that a warning may carry, once: what `explain`, --fail-on and docs/warnings.md know of it.
+
+To add one, append a Code below and raise it with its severity (`codes.severity(code)` gives it); run
+`python docs/make_warnings.py` for the page. A test holds the registry against the codes that the package raises, both
+ways. The hundreds say where the cause lies: 1 the table, 2 the design, 3 the fit and its bootstrap, 4 what is asked of
+the fit. Loads nothing heavy: the command line reads it before any work is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from string import Formatter
+from typing import Any, Literal
+
+from ..errors import UsageError, nearest
+
+Severity = Literal["info", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Code:
+    """A stable code with its kebab name.
+
+    `evidence` says what is looked at and where the threshold lies; a field such as {engine.result.FEW} is the constant
+    of that module, so the text can't differ from what the code does.
+    """
+
+    code: str
+    severity: Severity
+    name: str
+    title: str
+    reason: str
+    evidence: str
+    fixes: tuple[str, ...]
+
+    def looked_at(self) -> str:
+        """The evidence with its thresholds filled in; imports the modules that hold them."""
+        return self.evidence.format(**{root: _Package(root) for root in _roots(self.evidence)})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of `explain --json`."""
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "name": self.name,
+            "title": self.title,
+            "reason": self.reason,
+            "evidence": self.looked_at(),
+            "fixes": list(self.fixes),
+        }
+
+
+@dataclass(frozen=True)
+class _Package:
+    """A dotted name below the package, whose attributes are its modules, then their constants."""
+
+    name: str
+
+    def __getattr__(self, part: str) -> Any:
+        return (
+            getattr(import_module(f"scaling_lab.{self.name}"), part)
+            if part.isupper()
+            else _Package(f"{self.name}.{part}")
+        )
+
+
+def _roots(template: str) -> set[str]:
+    return {field.partition(".")[0] for _, field, _, _ in Formatter().parse(template) if field}
+
+
+_ENTRIES = (
+    # ------------------------------------------------------------------------------------------------- 1 the table
+    Code(
+        "SL101",
+        "warning",
+        "flops-mismatch",
+        "the table's flops are not 6*params*tokens",
+        "A prediction or a split takes compute as 6*params*tokens. Where the table counts otherwise, one of the three "
+        "columns probably counts something else: parameters without embeddings, or FLOPs with attention.",
+        "fit: rows whose flops / (6*params*tokens) lies below {engine.diagnostics.ODD_FLOPS[0]:g} or above "
+        "{engine.diagnostics.ODD_FLOPS[1]:g}. allocate: the median of that ratio lies outside 0.9 to 1.1.",
+        (
+            "check what params and flops count; --params-column takes another count",
+            "where the ratio is meant (attention, embeddings), read budgets as 6*params*tokens",
+        ),
+    ),
+    Code(
+        "SL102",
+        "warning",
+        "compute-convention",
+        "a law of the table's own flops is asked about params and tokens",
+        "The law was fitted to the table's column of compute; a point given by params and tokens has only "
+        "6*params*tokens, which may count otherwise.",
+        "the law takes flops, the column was not derived, and a point does not name its flops.",
+        ("check that the column counts 6*params*tokens", "give the point's flops, counted as the table counts them"),
+    ),
+    Code(
+        "SL103",
+        "warning",
+        "sizes-in-millions",
+        "params or tokens look as if they were in millions or billions",
+        "A wrong unit moves the coefficients by powers of ten, and every prediction that is asked in counts.",
+        "the smallest value of params or of tokens is below {engine.diagnostics.LEAST_SIZE:g}.",
+        ("give counts, as in --map params='size*1e6'",),
+    ),
+    Code(
+        "SL104",
+        "warning",
+        "mixed-annealing",
+        "some rows end with the learning rate annealed and some do not",
+        "Annealing lowers the loss by several per cent, at once and by about as much at every size. A table that mixes "
+        "annealed ends with checkpoints from the middle of a run puts that difference into the law, mostly into the "
+        "data term, and the exponents with it.",
+        "each row's learning rate as a share of its peak: lr / lr_max, or lr over the highest lr of its run, or 1 "
+        "where schedule says constant. At least {engine.diagnostics.FEW_SIDE:.0%} of the known rows (and two) lie at "
+        "or below {engine.diagnostics.ANNEALED:g} and as many at or above {engine.diagnostics.UNANNEALED:g}. Without "
+        "a learning rate: rows of one run at different tokens, which can't all be its end, unless the schedule is "
+        "constant.",
+        (
+            "keep one kind, for instance --where 'lr <= 0.2 * lr_max', or the last row of each run",
+            "train runs of several lengths to the end of their decay, or branch decays off one constant run",
+            "where the rate was constant, say so in a column schedule",
+        ),
+    ),
+    Code(
+        "SL105",
+        "warning",
+        "loss-not-in-nats",
+        "the losses look as if they were perplexity, bits or a sum",
+        "Laws of loss have a floor in nats per token; in another unit their coefficients compare with nothing, and a "
+        "perplexity is no power law at all.",
+        "no loss of the table is below {engine.diagnostics.HIGHEST_LOSS:g}.",
+        ("give the mean cross-entropy in nats: --map loss='bits*0.6931'",),
+    ),
+    # ------------------------------------------------------------------------------------------------ 2 the design
+    Code(
+        "SL201",
+        "warning",
+        "collinear-design",
+        "all runs have about one ratio of tokens to parameters",
+        "Along one ratio the model term and the data term fall together. Only the law's form tells them apart, so the "
+        "loss of other ratios, and the best split of a budget, rest on the form alone.",
+        "the standard deviation of log(tokens / params) is below {engine.diagnostics.ONE_RATIO:g}.",
+        ("add runs at other ratios, a factor 4 apart or more, at the small sizes where they are cheap",),
+    ),
+    Code(
+        "SL202",
+        "warning",
+        "few-sizes",
+        "an input takes few distinct values",
+        "A power law with a floor has three unknowns in each input: three values fit any of them exactly and leave "
+        "nothing to check the form by.",
+        "fewer than {engine.diagnostics.FEW_VALUES} values of an input that differ by more than 1 %.",
+        ("add sizes or token counts between and beyond those that are there", "hold a parameter with --fix"),
+    ),
+    Code(
+        "SL203",
+        "warning",
+        "not-bracketed",
+        "the best split of compute lies outside what was tried",
+        "Where every run is larger (or every run smaller) than the best one for its compute, nobody has seen the loss "
+        "rise on the other side: the place of the optimum is extrapolated, and so is each answer of allocate.",
+        "fit: for laws of params and tokens, the runs' params over the fitted optimum's at the same compute; all but "
+        "{engine.diagnostics.ONE_SIDE:.0%} of the runs lie on one side. Where runs form isoFLOP profiles of "
+        "{engine.diagnostics.PROFILE_SIZES} sizes or more: "
+        "most profiles have their lowest loss at the smallest size, or most at the largest. isoflop: any profile whose "
+        "minimum lies at its edge (it is not used).",
+        (
+            "add runs on the other side: larger models on fewer tokens, or smaller ones on more",
+            "ask predict about runs of the kind that were trained, and read allocate as a guess",
+        ),
+    ),
+    Code(
+        "SL204",
+        "warning",
+        "few-runs",
+        "few runs to resample",
+        "A bootstrap of few runs knows only the scatter that these few happened to show.",
+        "fewer than 2p + 2 runs for p free parameters.",
+        ("read the parameters' intervals as rough", "add runs, or hold parameters with --fix"),
+    ),
+    # --------------------------------------------------------------------------------- 3 the fit and its bootstrap
+    Code(
+        "SL301",
+        "warning",
+        "basin-disagreement",
+        "the starts did not agree on one optimum",
+        "The objective has several valleys. An optimum that only one or two starts found may not be the best there is.",
+        "fewer than {engine.diagnostics.AGREE} of the followed starts reached the best optimum, or a further audit of "
+        "starts found a lower one.",
+        ("raise --starts and see whether the optimum stays", "see whether another --seed moves the answer"),
+    ),
+    Code(
+        "SL302",
+        "warning",
+        "at-bound",
+        "a term was driven to nothing",
+        "The data show nothing of that term. Inside them it makes no difference; a prediction outside them rests on "
+        "the term being absent, which nothing has shown.",
+        "a parameter whose change by a factor e moves no row's prediction by more than "
+        "{engine.diagnostics.NOTHING:g} of itself.",
+        ("add runs where the term would show", "take a law without it, or hold the parameter with --fix"),
+    ),
+    Code(
+        "SL303",
+        "warning",
+        "ill-conditioned",
+        "some combination of parameters is hardly told by the data",
+        "Along the weak direction the parameters can move together without any run's loss noticing. Their values and "
+        "exponents should not be quoted or compared; what the runs do tell is the loss within their own range.",
+        "the condition number of the derivatives of log loss towards the log parameters, columns scaled to one length, "
+        "above {engine.diagnostics.CONDITION:g}.",
+        (
+            "widen the range of the inputs that the named parameters belong to",
+            "hold one of the named parameters with --fix, or take a law with fewer (chinchilla-tied)",
+            "quote predictions inside the data, not parameters",
+        ),
+    ),
+    Code(
+        "SL304",
+        "warning",
+        "high-influence",
+        "one run moves the answer by itself",
+        "A result that changes with one run is that run's result. Often the run is at fault (diverged, another "
+        "tokenizer, cut short); sometimes it alone holds the information.",
+        "each run left out in turn (one Newton step ranks them, the {engine.diagnostics.REFITTED} of most effect are "
+        "refitted): a parameter, or the prediction at the largest compute of the data, moves by more than "
+        "{engine.diagnostics.INFLUENCE:g} times the standard error that it has without the run.",
+        (
+            "look at the run: was it finished, and measured like the others?",
+            "fit without it (--where) and report both answers",
+            "add runs near it",
+        ),
+    ),
+    Code(
+        "SL305",
+        "warning",
+        "rough-bootstrap",
+        "many bootstrap refits failed or did not settle",
+        "Refits that stopped early are not where their optimum is: the draws are a blend of answers and accidents.",
+        "more than {engine.diagnostics.UNSETTLED:.0%} of the refits.",
+        ("read the parameters' intervals as rough", "take a law with fewer parameters, or add runs"),
+    ),
+    Code(
+        "SL306",
+        "warning",
+        "unsettled-optimum",
+        "the best start did not settle within its steps",
+        "Newton steps were still going down, or found no way down: a better optimum may exist nearby.",
+        "the status of the best start is not `converged`.",
+        ("see whether another --seed or --objective moves the answer", "raise --starts"),
+    ),
+    Code(
+        "SL307",
+        "warning",
+        "assumed-drift",
+        "the growth of the error outside the data is assumed, not measured",
+        "Intervals widen with the distance from the data by what inner backtests of the table show. A table too small "
+        "for them gets a default.",
+        "no inner backtest had three rows on both sides and a fit below the cut; the standard error grows by "
+        "{engine.uncertainty.LEAST_DRIFT:g} of the loss for each factor e.",
+        ("add runs", "read intervals outside the data as a guess"),
+    ),
+    Code(
+        "SL308",
+        "warning",
+        "too-few-to-resample",
+        "the runs are too few to resample",
+        "Drawn again, so few runs hardly ever tell every parameter, or only by being the table itself.",
+        "fewer than p + 2 runs for p free parameters, or most resamples can't tell all parameters. Single-row runs get "
+        "new losses drawn about the fit; runs of several rows get no intervals, for their rows share one error.",
+        ("add runs", "hold parameters with --fix"),
+    ),
+    # -------------------------------------------------------------------------------------- 4 what is asked of a fit
+    Code(
+        "SL401",
+        "warning",
+        "extrapolation",
+        "a point lies far outside the fitted range",
+        "No backtest here reaches that far, so no interval was ever checked there.",
+        "an input or the compute of a point lies more than {engine.predict.FAR:g} times outside the fitted range.",
+        ("train runs nearer to the target first", "compare several laws at the point"),
+    ),
+    Code(
+        "SL402",
+        "warning",
+        "held-out-bias",
+        "held-out large runs are missed to one side",
+        "An error of one sign that noise and the parameters' doubt do not explain is the law's form: its predictions "
+        "beyond the data lean the same way, further out by more.",
+        "fit: the mean error (in log loss) of the rows above each inner cut, over its standard error from the scatter "
+        "of the runs and the doubt of the parameters; of one sign at every cut, and its median above "
+        "{engine.uncertainty.BIASED:g}. backtest: the same for the "
+        "held-out rows, above {engine.diagnostics.HELD_OUT:g}.",
+        (
+            "compare laws on the same split: backtest --law all",
+            "fit only the larger runs, whose law is nearer to the target's",
+            "expect the next larger run on the same side",
+        ),
+    ),
+    Code(
+        "SL403",
+        "warning",
+        "data-limited",
+        "--unique-tokens holds the tokens below the optimum",
+        "The split is the best without repeating data; the law does not model repetition, which may do better.",
+        "allocate was asked with --unique-tokens below the best split's tokens.",
+        ("read the loss as an upper end: a few repetitions cost little", "collect more data"),
+    ),
+    Code(
+        "SL404",
+        "info",
+        "split-outside",
+        "the best split lies outside the fitted range",
+        "The intervals of params and tokens hold the doubt of the parameters, not the choice of the law's form.",
+        "params, tokens or compute of the best split lie outside the fitted range.",
+        ("compare the splits of other laws before you rely on one",),
+    ),
+    Code(
+        "SL405",
+        "warning",
+        "no-draws",
+        "the intervals leave out the doubt of the parameters",
+        "Without bootstrap draws an interval holds the scatter of the runs and the drift alone, and is too narrow.",
+        "the fit has no draws: --bootstrap 0, or too few runs to resample.",
+        ("fit again with --bootstrap 1000", "add runs"),
+    ),
+    Code(
+        "SL406",
+        "warning",
+        "draws-without-split",
+        "some bootstrap draws have no best split of their own",
+        "In those draws the loss falls all the way to one parameter or one token: the data do not rule out that no "
+        "optimum exists.",
+        "any draw whose loss has no minimum along the budget; it counts beyond both ends of the interval.",
+        ("read the interval as rough", "add runs on both sides of the optimum"),
+    ),
+    Code(
+        "SL407",
+        "warning",
+        "few-draws",
+        "too few bootstrap draws for intervals at this level",
+        "The ends of the interval are then the chance of single draws.",
+        "fewer than {engine.result.FEW} draws lie beyond each end.",
+        ("ask for a lower --level", "fit with a larger --bootstrap"),
+    ),
+)
+
+CODES: dict[str, Code] = {entry.code: entry for entry in _ENTRIES}
+NAMES: dict[str, str] = {entry.name: entry.code for entry in _ENTRIES}
+
+
+def severity(code: str) -> Severity:
+    """How bad a code is; an unknown one is a bug."""
+    return CODES[code].severity
+
+
+def find(word: str) -> Code | None:
+    """The code of that number or kebab name, in either case; None where there is none."""
+    return CODES.get(NAMES.get(word.strip().lower(), word.strip().upper()))
+
+
+def get_code(word: str) -> Code:
+    """The code of that number or kebab name, in either case; raises UsageError naming the nearest."""
+    found = find(word)
+    if found is None:
+        names = word.strip().upper().startswith("SL")
+        known = CODES if names else NAMES
+        close = nearest(word.strip().upper() if names else word.strip().lower(), known)
+        hint = close if "did you" in close else "`scaling-lab explain` lists them"
+        raise UsageError(f"no warning has the code or name {word.strip()!r}; {hint}")
+    return found
+
+
+def catalogue(found: Iterable[Code]) -> dict[str, Any]:
+    """The JSON of `scaling-lab explain --json`."""
+    return {"schema": "scaling-lab/codes/1", "codes": [entry.to_dict() for entry in found]}
