@@ -48,6 +48,12 @@ class Coordinates:
         """Every parameter (B, P) in the order of the registry entry."""
         return np.column_stack(list(self.to_params(theta).values()))
 
+    def from_array(self, params: Floats) -> Floats:
+        """Coordinates (B, p) of every parameter (B, P) in the order of the registry entry."""
+        if not self.free:
+            return np.zeros((len(params), 0))
+        return self.to_theta({name: params[:, i] for i, name in enumerate(self.law.names)})
+
     def duals(self, theta: Floats) -> dict[str, Dual | Floats]:
         """Every parameter by name, the free ones as variables numbered by column of theta."""
         found: dict[str, Dual | Floats] = {
@@ -55,12 +61,6 @@ class Coordinates:
         }
         held: dict[str, Dual | Floats] = {n: np.full((1, 1), v) for n, v in self.fixed.items()}
         return found | held
-
-    def from_array(self, params: Floats) -> Floats:
-        """Coordinates (B, p) of every parameter (B, P) in the order of the registry entry."""
-        if not self.free:
-            return np.zeros((len(params), 0))
-        return self.to_theta({name: params[:, i] for i, name in enumerate(self.law.names)})
 
     def model(self, x: Mapping[str, Floats], theta: Floats) -> Dual:
         """The law (B, n) at inputs (n,), with derivatives towards theta."""

@@ -52,19 +52,19 @@ class Noise:
 
     `sd` is a robust spread of the residuals. `drift` is the standard error of extrapolation for each factor e beyond
     the fitted range; `cuts` is how many inner backtests it rests on (0: it is the default, see engine/predict.py).
-    """
-
-    sd: float
     `bias` is the mean error of what the inner backtests held out, above zero where predictions are too high, and
     `bias_z` the least number of standard errors it lies from zero at any cut: 0 where the cuts differ in sign, None
     (both) where fewer than three cuts can say. A file written before they were measured has neither.
+    """
+
+    sd: float
     drift: float
     cuts: int
+    bias: float | None = None
+    bias_z: float | None = None
 
 
 @dataclass(frozen=True)
-    bias: float | None = None
-    bias_z: float | None = None
 class Fit:
     """A fitted law with all that predict, allocate and report need.
 

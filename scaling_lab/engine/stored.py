@@ -154,15 +154,15 @@ def _noise(found: Mapping[str, Any]) -> None:
         if _number(found[name], f"noise.{name}") < 0:
             raise ValueError(f"noise.{name} is {found[name]:g}, below zero")
     _count(found["cuts"], "noise.cuts")
+    for name in ("bias", "bias_z"):
+        if found.get(name) is not None:
+            _number(found[name], f"noise.{name}")
 
 
 def _inputs(found: Mapping[str, Any], law: Law) -> None:
     """The law's own inputs, each with its range, and compute where it is known."""
     if set(found) - {"flops"} != set(law.inputs) - {"flops"} or not set(law.inputs) <= set(found):
         raise ValueError(f"inputs are {_short(list(found))}, where {law.name} takes {', '.join(law.inputs)}")
-    for name in ("bias", "bias_z"):
-        if found.get(name) is not None:
-            _number(found[name], f"noise.{name}")
     for name in found:
         about = _mapping(found, name)
         low, high = (_positive(about[end], f"inputs.{name}.{end}") for end in ("min", "max"))
