@@ -1,0 +1,478 @@
+"""The choice of laws by inner backtests: several laws, each with and without a discrepancy, weighed on the rows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BadInput, DidNotConverge, LabError, NotEnoughData, NotIdentified, UsageError
+from ..laws import LAWS, Law
+from ..tables import Rows
+from . import diagnostics
+from .blend import DISCREPANCY, NAME, PLAIN, PRIORS, Blend, Calibration, Member, weighted_spread
+from .bootstrap import Progress
+from .coordinates import Coordinates
+from .discrepancy import Scales, Seen, fit_with_discrepancy, mild_weights
+from .fit import Settings, fit_points, fit_rows, law_inputs, quick_optimum, solve_linear
+from .metrics import metrics
+from .result import Estimate, Fit, Noise, Notice, stamp
+from .solve import CONVERGED, Objective, Pull, Solutions, chunk_size, graduated, in_chunks, widths
+from .uncertainty import distance, extent, ranges, residual_spread
+
+Floats = NDArray[np.float64]
+
+# Where the inner backtests cut the rows: quantiles of compute, runs below against rows above.
+CUTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+LEAST_TRAIN, LEAST_TEST = 8, 2
+# Starts drawn from the priors, the width of their scatter in prior standard deviations, and rounds in which the
+# residuals' size (which the priors' weight hangs on) settles. No table's noise is trusted to be below LEAST_NOISE.
+STARTS, SCATTER, ROUNDS, LEAST_NOISE, FIRST_NOISE = 12, 0.7, 3, 0.002, 0.02
+# Members are weighted by (mean inner error) to minus this power.
+POWER = 2.0
+MOST_DRAWS = 500
+# Intervals: the least that is ever assumed (half widths in log loss at 90 %: at the rows, for each factor e beyond
+# them, and as a multiple of the members' spread), the grid the inner backtests choose from, and how much wider than
+# they ask, because error outside the table is larger than inside it (by 1.2 to 1.45 on public tables).
+LEAST_NEAR, LEAST_FAR, LEAST_SPREAD, WIDER = 0.004, 0.004, 1.0, 1.15
+NEAR = np.geomspace(LEAST_NEAR, 0.08, 12)
+FAR = np.geomspace(LEAST_FAR, 0.06, 12)
+SPREAD = np.array([1.0, 1.64, 2.5, 4.0])
+LEVEL = 0.9
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A law in one variant."""
+
+    law: Law
+    variant: str
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A candidate fitted to rows: coordinates (p,), their covariance (p, p) where it has a process, and its scales."""
+
+    coordinates: Coordinates
+    theta: Floats
+    pull: Pull
+    solved: Solutions
+    scales: Scales | None = None
+    covariance: Floats | None = None
+    seen: Seen | None = None
+
+    @property
+    def params(self) -> dict[str, float]:
+        """The law's parameters by name."""
+        return {n: float(v[0, 0]) for n, v in self.coordinates.to_params(self.theta[None, :]).items()}
+
+    def log(self, x: Mapping[str, Floats]) -> Floats:
+        """Log predictions (m,) at inputs (m,)."""
+        member = Member(self.coordinates.law, "", 1.0, 0.0, self.scales)
+        params = {name: np.array([[value]]) for name, value in self.params.items()}
+        return Blend((member,), self.seen).log_member(member, x, params)[0]
+
+
+@dataclass(frozen=True)
+class Inner:
+    """One inner backtest: rows below and above a cut, the measured log targets (m,), and log predictions by candidate.
+
+    `distance` (m,) is how many factors e each row above lies from those below.
+    """
+
+    measured: Floats
+    distance: Floats
+    predicted: Mapping[str, Floats]
+
+    def error(self, name: str) -> float:
+        """Mean absolute error of log predictions, infinite where one is not a number."""
+        found = np.abs(self.predicted[name] - self.measured)
+        return float(np.mean(found)) if np.isfinite(found).all() else np.inf
+
+
+def candidates(has: Sequence[Law]) -> list[Law]:
+    """Of laws whose inputs a table has, those with priors that take the most inputs, all of them the same ones."""
+    laws = [law for law in has if law.priors and law.residual == "log"]
+    if not laws:
+        return []
+    inputs = max((law.inputs for law in laws), key=len)
+    return [law for law in laws if law.inputs == inputs]
+
+
+def auto_rows(laws: Sequence[Law], rows: Rows, settings: Settings, progress: Progress | None = None) -> Fit:
+    """The laws, each with priors and with priors and a discrepancy, weighted by their errors in inner backtests.
+
+    Where the rows are too few for an inner backtest, the law of fewest parameters alone, fitted plainly (SL312).
+    Raises NotIdentified or NotEnoughData where the rows can't tell even that one.
+    """
+    if settings.fix:
+        raise UsageError("--fix holds a parameter of one law, and auto takes several; name a law")
+    plainest = min(laws, key=lambda law: sum(not p.reference for p in law.params))
+    diagnostics.check_identified(Coordinates.of(plainest, {}, rows.x), rows)
+    cuts = inner_cuts(rows)
+    if not cuts:
+        return _plain(plainest, rows, settings, progress)
+    chosen = [Candidate(law, variant) for law in laws for variant in (PRIORS, DISCREPANCY)]
+    steps = len(cuts) + 1
+    inner = []
+    for done, (below, above) in enumerate(cuts):
+        inner.append(_inner(chosen, rows.take(below), rows.take(above), settings))
+        if progress:
+            progress("inner backtests", done + 1, steps)
+    errors = {label(c): float(np.mean([test.error(label(c)) for test in inner])) for c in chosen}
+    usable = [c for c in chosen if np.isfinite(errors[label(c)])]
+    if not usable:
+        return _plain(plainest, rows, settings, progress)
+    fitted = {label(c): fit_candidate(c, rows, settings) for c in usable}
+    raw = np.array([errors[label(c)] for c in usable])
+    weights = np.maximum(raw, 1e-12) ** -POWER
+    weights = weights / weights.sum()
+    members = tuple(
+        Member(c.law, c.variant, float(w), errors[label(c)], fitted[label(c)].scales)
+        for c, w in zip(usable, weights, strict=True)
+    )
+    left_out = [label(c) for c in chosen if c not in usable]
+    made = _assemble(members, fitted, inner, rows, settings, left_out)
+    if progress:
+        progress("inner backtests", steps, steps)
+    return made
+
+
+def label(candidate: Candidate) -> str:
+    """The name of a candidate: its law's, with ~ where it has a discrepancy."""
+    return candidate.law.name + ("~" if candidate.variant == DISCREPANCY else "")
+
+
+def inner_cuts(rows: Rows) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Rows below and rows above each cut of compute; a run belongs to the side of its last row."""
+    size = _size(rows)
+    _, run = np.unique(rows.group.astype(str), return_inverse=True)
+    reach = np.full(run.max() + 1, -np.inf)
+    np.maximum.at(reach, run, size)
+    found: dict[int, tuple[NDArray[np.bool_], NDArray[np.bool_]]] = {}
+    for cut in CUTS:
+        edge = np.quantile(size, cut)
+        below, above = reach[run] <= edge, size > edge
+        if below.sum() >= LEAST_TRAIN and above.sum() >= LEAST_TEST:
+            found.setdefault(int(below.sum()), (below, above))
+    return list(found.values())
+
+
+def _size(rows: Rows) -> Floats:
+    """What says how large a run is: compute, or the first input where there is none."""
+    return rows.flops if rows.flops is not None else next(iter(rows.x.values()))
+
+
+def compute_weights(rows: Rows) -> Floats:
+    """The rows' own weights times a mild power of compute, with mean one."""
+    return mild_weights(_size(rows), rows.weights)
+
+
+def _inner(chosen: Sequence[Candidate], below: Rows, above: Rows, settings: Settings) -> Inner:
+    predicted = {}
+    for candidate in chosen:
+        try:
+            predicted[label(candidate)] = fit_candidate(candidate, below, settings).log(above.x)
+        except (DidNotConverge, NotEnoughData, NotIdentified, np.linalg.LinAlgError):
+            predicted[label(candidate)] = np.full(above.used, np.nan)
+    far = distance(extent(above.x), ranges(extent(below.x)))
+    baselines = _baselines(chosen[0].law, below, above, settings)
+    return Inner(np.log(above.y), far, predicted | baselines)
+
+
+def _baselines(law: Law, below: Rows, above: Rows, settings: Settings) -> dict[str, Floats]:
+    """Log predictions of what the blend is measured against: the plain law, a power law in compute, the last point."""
+    found = {"plain " + law.name: _plainly(law, below, above, settings)}
+    if below.flops is not None and above.flops is not None and law.inputs != ("flops",):
+        found["power law in compute"] = _plainly(LAWS["hestness-flops"], _by_compute(below), _by_compute(above), settings)
+    found["last point"] = np.full(above.used, np.log(below.y[np.argmax(_size(below))]))
+    return found
+
+
+def _plainly(law: Law, below: Rows, above: Rows, settings: Settings) -> Floats:
+    params = quick_optimum(Coordinates.of(law, {}, below.x), below, settings)
+    if params is None:
+        return np.full(above.used, np.nan)
+    named = {name: params[:, [i]] for i, name in enumerate(law.names)}
+    with np.errstate(all="ignore"):
+        return np.asarray(np.log(np.asarray(law.predict(dict(above.x), **named))[0]))
+
+
+def _by_compute(rows: Rows) -> Rows:
+    assert rows.flops is not None
+    return replace(rows, x={"flops": rows.flops}, inputs={})
+
+
+# --------------------------------------------------------------------------------------------------------- candidates
+
+
+def prior_of(coordinates: Coordinates, rows: Rows) -> tuple[Floats, Floats]:
+    """Centers and standard deviations (p,) of the law's priors in its coordinates; infinite where it has none."""
+    center, sd = np.zeros(len(coordinates.free)), np.full(len(coordinates.free), np.inf)
+    for i, p in enumerate(coordinates.free):
+        if p.name in coordinates.law.priors:
+            prior = coordinates.law.priors[p.name]
+            value = prior.center * (float(rows.y.min()) if prior.of_lowest else 1.0)
+            center[i] = value if p.domain == "real" else np.log(abs(value))
+            sd[i] = prior.sd
+    return center, sd
+
+
+def fit_candidate(candidate: Candidate, rows: Rows, settings: Settings) -> Fitted:
+    """The candidate at its most probable parameters."""
+    coordinates = Coordinates.of(candidate.law, {}, rows.x)
+    found = most_probable(coordinates, rows, settings)
+    if candidate.variant == PRIORS:
+        return found
+    center, sd = prior_of(coordinates, rows)
+    seen = Seen.of_points(candidate.law, fit_points(candidate.law, rows))
+    theta, covariance, scales = fit_with_discrepancy(coordinates, seen, center, sd, found.theta)
+    return replace(found, theta=theta, covariance=covariance, scales=scales, seen=seen)
+
+
+def most_probable(coordinates: Coordinates, rows: Rows, settings: Settings) -> Fitted:
+    """The law at the least sum of the objective and its priors, with mild weights of compute.
+
+    The objective is a log likelihood in units of mean(residual * slope), which is taken from the residuals of the round
+    before. Rows of one run share its error and count together as one.
+    """
+    objective, weights = settings.objective, compute_weights(rows)
+    center, sd = prior_of(coordinates, rows)
+    theta = _prior_starts(coordinates, rows, center, sd, settings.seed)
+    target, p = objective.scale(rows.y), len(center)
+    runs = rows.used / rows.runs
+    unit = objective_unit(objective, np.full(rows.used, FIRST_NOISE), weights, 0.0)
+    first: Solutions | None = None
+    for turn in range(ROUNDS):
+        pull = Pull(center, unit * runs / sd**2)
+        ladder = widths(objective) if turn == 0 else widths(objective, 0.01)
+        solved = _solve(coordinates, rows, objective, theta, weights, target, pull, ladder, settings.workers)
+        values = np.where(np.isfinite(solved.value), solved.value, np.inf)
+        if not np.isfinite(values).any():
+            raise DidNotConverge(f"{coordinates.law.name}: no start from its priors gives a finite loss on {rows.name}")
+        theta = solved.theta[[np.argmin(values)]]
+        first = first or solved
+        residual = _residual(coordinates, rows, objective, theta)
+        unit = objective_unit(objective, residual, weights, p / 2)
+    assert first is not None
+    return Fitted(coordinates, theta[0], pull, first)
+
+
+def objective_unit(objective: Objective, residual: Floats, weights: Floats, spent: float) -> float:
+    """The objective's size that one e-fold of likelihood costs, from residuals (n,) of which `spent` were used up."""
+    floor = float(objective.slopes(np.array([LEAST_NOISE]), objective.width)[0][0]) * LEAST_NOISE
+    slopes = objective.slopes(residual, objective.width)[0]
+    return max(float(np.sum(weights * slopes * residual)) / max(len(residual) - spent, 1.0), floor)
+
+
+def _residual(coordinates: Coordinates, rows: Rows, objective: Objective, theta: Floats) -> Floats:
+    predicted = np.asarray(coordinates.law.predict(dict(rows.x), **coordinates.to_params(theta)))[0]
+    return objective.residual(predicted, objective.scale(rows.y))
+
+
+def _prior_starts(coordinates: Coordinates, rows: Rows, center: Floats, sd: Floats, seed: int) -> Floats:
+    """Starts (STARTS, p) scattered about the priors' centers, parameters without one by least squares."""
+    scatter = np.random.default_rng([seed, 3]).standard_normal((STARTS, len(center))) * SCATTER
+    scatter[0] = 0.0
+    theta = center + scatter * np.where(np.isfinite(sd), sd, 0.0)
+    named = coordinates.to_params(theta)
+    curved = {p.name: named[p.name][:, 0] for p in coordinates.free if p.name not in coordinates.law.linear}
+    return coordinates.to_theta(curved | solve_linear(coordinates, rows, curved, STARTS))
+
+
+def _solve(
+    coordinates: Coordinates,
+    rows: Rows,
+    objective: Objective,
+    theta: Floats,
+    weights: Floats,
+    target: Floats,
+    pull: Pull,
+    ladder: Sequence[float],
+    workers: int | None,
+) -> Solutions:
+    """Minima reached from theta (B, p); `weights` are (n,) or (B, n)."""
+    kernel = coordinates.kernel(rows.x)
+
+    def solve(part: slice) -> Solutions:
+        own = weights if weights.ndim == 1 else weights[part]
+        return graduated(kernel, theta[part], target, own, objective, ladder, pull)
+
+    return in_chunks(solve, len(theta), chunk_size(rows.used), workers)
+
+
+# ------------------------------------------------------------------------------------------------------------- result
+
+
+def _plain(law: Law, rows: Rows, settings: Settings, progress: Progress | None) -> Fit:
+    """The one law that few rows allow, as a plain fit that says so."""
+    fit = fit_rows(law, rows, settings, progress)
+    message = (
+        f"{rows.used} rows are too few for an inner backtest ({LEAST_TRAIN} below a cut, {LEAST_TEST} above): auto takes "
+        f"{law.name}, the law of fewest parameters, fitted plainly"
+    )
+    member = {"law": law.name, "variant": PLAIN, "weight": 1.0, "inner_error": None}
+    return replace(fit, members=(member,), warnings=(*fit.warnings, Notice("SL312", "warning", message)))
+
+
+def calibrate(inner: Sequence[Inner], members: Sequence[Member]) -> Calibration:
+    """The narrowest intervals, by interval score, that the members' own errors in the inner backtests ask for."""
+    weights = np.array([m.weight for m in members])
+    errors, far, spread, share = [], [], [], []
+    for test in inner:
+        logs = np.stack([test.predicted[m.label] for m in members])
+        errors.append(weights @ logs - test.measured)
+        spread.append(weighted_spread(logs, weights))
+        far.append(test.distance)
+        share.append(np.full(len(test.measured), 1.0 / len(test.measured)))
+    e, d, s, w = (np.concatenate(parts) for parts in (errors, far, spread, share))
+
+    def score(at: tuple[float, float, float]) -> float:
+        half = np.sqrt(at[0] ** 2 + (at[1] * d) ** 2 + (at[2] * s) ** 2)
+        return float(np.sum(w * (2 * half + 2 / (1 - LEVEL) * np.maximum(np.abs(e) - half, 0.0))))
+
+    best = min(product(NEAR.tolist(), FAR.tolist(), SPREAD.tolist()), key=score)
+    near, far_out, apart = (WIDER * part for part in best)
+    return Calibration(near, far_out, apart, level=LEVEL, cuts=len(inner), held_out=len(e))
+
+
+def _assemble(
+    members: tuple[Member, ...],
+    fitted: Mapping[str, Fitted],
+    inner: Sequence[Inner],
+    rows: Rows,
+    settings: Settings,
+    left_out: Sequence[str],
+) -> Fit:
+    calibration = calibrate(inner, members)
+    points = fit_points(members[0].law, rows)
+    blend = Blend(members, Seen.of_points(members[0].law, points) if any(m.scales for m in members) else None)
+    values: dict[str, float] = {}
+    for member in members:
+        own = fitted[member.label].params
+        values |= {f"{member.label}.{name}": value for name, value in own.items()}
+        values[f"{member.label}.weight"] = member.weight
+    draws, boot = _draws(members, fitted, values, rows, settings)
+    predicted = np.asarray(blend.law.predict(dict(rows.x), **values))
+    residuals = settings.objective.residual(predicted, settings.objective.scale(rows.y))
+    solved = [fitted[m.label].solved for m in members]
+    sd = residual_spread(residuals, rows.used, max(len(fitted[m.label].theta) for m in members))
+    notes = [f"{name} left out: some inner backtest could not be made with it" for name in left_out]
+    return Fit(
+        law=NAME,
+        target=blend.law.target,
+        params=_estimates(members, values, draws, blend.law, settings.level),
+        objective=settings.objective,
+        value=float(rows.weights @ settings.objective.terms(residuals)),
+        starts={
+            "n": sum(len(s.value) for s in solved),
+            "converged": int(sum(np.sum(s.status == CONVERGED) for s in solved)),
+            "at_best": int(sum(np.sum(s.value <= np.nanmin(s.value) * (1 + 1e-6)) for s in solved)),
+        },
+        bootstrap=boot | {"level": settings.level},
+        draws=draws,
+        metrics=metrics(predicted, rows.y),
+        inputs=law_inputs(rows),
+        rows={"read": rows.read, "used": rows.used, "dropped": dict(rows.dropped), "runs": rows.runs},
+        noise=Noise(sd=sd, drift=calibration.far / 1.645, cuts=calibration.cuts),
+        points=points,
+        warnings=diagnostics.of_table(members[0].law, rows),
+        notes=(*rows.notes, *notes),
+        seed=settings.seed,
+        made_by=stamp(rows.name, rows.sha256),
+        members=tuple(m.to_dict() for m in members),
+        calibration=calibration,
+        baselines={name: _baseline_error(inner, name) for name in inner[0].predicted if name not in fitted},
+    )
+
+
+def _baseline_error(inner: Sequence[Inner], name: str) -> float | None:
+    """The mean error over the inner backtests; None where one of them could not be made."""
+    error = float(np.mean([test.error(name) for test in inner if name in test.predicted]))
+    return error if np.isfinite(error) else None
+
+
+def _draws(
+    members: Sequence[Member], fitted: Mapping[str, Fitted], values: Mapping[str, float], rows: Rows, settings: Settings
+) -> tuple[Floats, dict[str, Any]]:
+    """Draws (B, P) of one member each, as many as its weight says: refits to resampled runs, or its posterior."""
+    names = list(values)
+    optimum = np.array([list(values.values())])
+    count = min(settings.bootstrap, MOST_DRAWS)
+    account: dict[str, Any] = {"n": count, "resample": "runs", "failed": 0}
+    if not count:
+        return optimum, account
+    shares = np.diff(np.round(np.cumsum([0.0, *(m.weight for m in members)]) * count)).astype(int)
+    rng = np.random.default_rng([settings.seed, 4])
+    parts = []
+    for member, share in zip(members, shares.tolist(), strict=True):
+        if not share:
+            continue
+        found = _member_draws(fitted[member.label], rows, settings, share, rng)
+        part = np.repeat(optimum, len(found), axis=0)
+        for other in members:
+            part[:, names.index(f"{other.label}.weight")] = float(other is member)
+        columns = [names.index(f"{member.label}.{name}") for name in member.law.names]
+        part[:, columns] = found
+        account["failed"] += share - len(found)
+        parts.append(part)
+    return np.concatenate(parts), account
+
+
+def _member_draws(fitted: Fitted, rows: Rows, settings: Settings, count: int, rng: np.random.Generator) -> Floats:
+    """Parameters (up to count, P) of one member; those that did not end finite are left out."""
+    coordinates = fitted.coordinates
+    if fitted.covariance is not None:
+        theta = rng.multivariate_normal(fitted.theta, fitted.covariance, size=count, method="eigh")
+    else:
+        _, run = np.unique(rows.group.astype(str), return_inverse=True)
+        kinds = int(run.max()) + 1
+        drawn = rng.multinomial(kinds, np.full(kinds, 1 / kinds), size=count)[:, run]
+        begun = np.repeat(fitted.theta[None, :], count, axis=0)
+        solved = _solve(
+            coordinates,
+            rows,
+            settings.objective,
+            begun,
+            drawn * compute_weights(rows),
+            settings.objective.scale(rows.y),
+            fitted.pull,
+            widths(settings.objective, 0.01),
+            settings.workers,
+        )
+        theta = solved.theta[np.isfinite(solved.value)]
+    with np.errstate(over="ignore"):
+        params = coordinates.to_array(theta)
+    return np.asarray(params[np.isfinite(params).all(axis=1)])
+
+
+def _estimates(
+    members: Sequence[Member], values: Mapping[str, float], draws: Floats, law: Law, level: float
+) -> dict[str, Estimate]:
+    """Each parameter with the spread of its own member's draws."""
+    names, tail = list(values), (1 - level) / 2
+    out = {}
+    for member in members:
+        mine = draws[draws[:, names.index(f"{member.label}.weight")] == 1.0]
+        for p in (*member.law.names, "weight"):
+            name = f"{member.label}.{p}"
+            at, unit = values[name], law.param(name).unit
+            held = p == "weight" or bool(member.law.param(p).reference)
+            if held:
+                out[name] = Estimate(at, 0.0, (at, at), unit, fixed=True)
+            elif len(mine) < 20:
+                out[name] = Estimate(at, None, None, unit)
+            else:
+                column = mine[:, names.index(name)]
+                low, high = (float(v) for v in np.quantile(column, [tail, 1 - tail]))
+                with np.errstate(over="ignore"):
+                    se = float(np.std(column, ddof=1))
+                out[name] = Estimate(at, se if np.isfinite(se) else None, (min(low, at), max(high, at)), unit)
+    return out
+
+
+__all__ = ["BadInput", "LabError", "auto_rows", "candidates"]

@@ -1,0 +1,181 @@
+"""Several laws as one: the weighted mean of their log predictions, each with what its process says it misses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from ..laws import Law, Param
+from .discrepancy import Scales, Seen
+
+Floats = NDArray[np.float64]
+
+NAME = "auto"
+PRIORS, DISCREPANCY, PLAIN = "priors", "priors + discrepancy", "plain"
+# Far fewer inner backtests than a normal's tails need: an interval at another level than the calibrated one grows as
+# Student's t with this many degrees of freedom.
+TAILS = 5
+
+
+@dataclass(frozen=True)
+class Member:
+    """A law of the blend in one variant: its share, and the mean error of log loss in the inner backtests.
+
+    `scales` are those of its process, None in a variant without one.
+    """
+
+    law: Law
+    variant: str
+    weight: float
+    error: float
+    scales: Scales | None = None
+
+    @property
+    def label(self) -> str:
+        """What the member's parameters are named after."""
+        return f"{self.law.name}~" if self.scales else self.law.name
+
+    def to_dict(self) -> dict[str, Any]:
+        """As FIT.json lists it."""
+        found = {"law": self.law.name, "variant": self.variant, "weight": self.weight, "inner_error": self.error}
+        return found | ({"discrepancy": self.scales.to_dict()} if self.scales else {})
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Half widths of intervals at `level`, in log loss, as the inner backtests demand them.
+
+    A point at a distance of d factors e from the rows, where the members' spread is s, has the half width
+    sqrt(near² + (far * d)² + (spread * s)²). `cuts` inner backtests with `held_out` predictions in all were made.
+    """
+
+    near: float
+    far: float
+    spread: float
+    level: float
+    cuts: int
+    held_out: int
+
+    def half_width(self, distance: Floats, spread: Floats, level: float) -> Floats:
+        """Of points (n,) at their distances and spreads (n,)."""
+        size = np.sqrt(self.near**2 + (self.far * distance) ** 2 + (self.spread * spread) ** 2)
+        ratio = float(student.ppf((1 + level) / 2, TAILS) / student.ppf((1 + self.level) / 2, TAILS))
+        return np.asarray(ratio * size)
+
+
+@dataclass(frozen=True)
+class Blend:
+    """The members, and the rows that their processes have seen (None where no member has one)."""
+
+    members: tuple[Member, ...]
+    seen: Seen | None
+
+    @cached_property
+    def law(self) -> Law:
+        """The blend as a law, whose parameters are all members' own and their weights."""
+        params, first = [], self.members[0].law
+        for member in self.members:
+            for p in member.law.params:
+                params.append(Param(f"{member.label}.{p.name}", p.unit, p.start, p.meaning, p.domain))
+            params.append(
+                Param(f"{member.label}.weight", "", (0.0, 1.0), f"share of {member.law.name}, {member.variant}", "real")
+            )
+        return Law(
+            name=NAME,
+            title="Several laws, weighted by inner backtests",
+            source="This project: docs/auto.md",
+            inputs=first.inputs,
+            params=tuple(params),
+            formula="exp(" + " + ".join(f"{m.weight:.3f} * log({m.label})" for m in self.members) + ")",
+            predict=self._predict,
+            target=first.target,
+            residual=first.residual,
+            notes="Members, their weights and why: docs/auto.md. A name with ~ has a discrepancy process.",
+        )
+
+    def _predict(self, x: Mapping[str, Any], **params: Any) -> Any:
+        total: Any = 0.0
+        for member in self.members:
+            weight = np.asarray(params[f"{member.label}.weight"], dtype=float)
+            total = total + self._share(member, x, weight, params)
+        return np.exp(total)
+
+    def _share(self, member: Member, x: Mapping[str, Any], weight: Floats, params: Mapping[str, Any]) -> Any:
+        """The member's weighted log prediction; worked out only for the draws (B, 1) that give it a weight."""
+        own = {p.name: np.asarray(params[f"{member.label}.{p.name}"], dtype=float) for p in member.law.params}
+        if weight.ndim < 2:
+            return weight * self.log_member(member, x, {name: v.reshape(1, 1) for name, v in own.items()})[0]
+        chosen = weight[:, 0] != 0
+        some = {n: v if v.ndim < 2 or len(v) == 1 else v[chosen] for n, v in ((n, np.asarray(v)) for n, v in x.items())}
+        if not chosen.any():
+            return 0.0
+        found = self.log_member(member, some, {name: v[chosen] for name, v in own.items()})
+        out = np.zeros((len(weight), found.shape[1]))
+        out[chosen] = weight[chosen] * found
+        return out
+
+    def log_member(self, member: Member, x: Mapping[str, Any], params: Mapping[str, Floats]) -> Floats:
+        """The log prediction (B, n) of one member with parameters (B, 1), at inputs (n,) or (B, n)."""
+        with np.errstate(all="ignore"):
+            log = np.log(np.asarray(member.law.predict(dict(x), **params)))
+        if member.scales is None:
+            return log
+        assert self.seen is not None
+        with np.errstate(all="ignore"):
+            residual = self.seen.log_y - np.log(np.asarray(member.law.predict(self.seen.x, **params)))
+        pulled = scipy.linalg.cho_solve((self._factor(member), True), residual.T).T
+        across = self.seen.across(member.scales, x)
+        missed = pulled @ across.T if across.ndim == 2 else (across @ pulled[:, :, None])[:, :, 0]
+        return np.asarray(log + missed)
+
+    def _factor(self, member: Member) -> Floats:
+        """The Cholesky factor of the rows' covariance under a member's process."""
+        if member.label not in self._factors:
+            assert self.seen is not None
+            assert member.scales is not None
+            self._factors[member.label] = np.asarray(np.linalg.cholesky(self.seen.covariance(member.scales)))
+        return self._factors[member.label]
+
+    @cached_property
+    def _factors(self) -> dict[str, Floats]:
+        return {}
+
+    def spread(self, x: Mapping[str, Floats], values: Mapping[str, float]) -> Floats:
+        """The weighted standard deviation (n,) of the members' log predictions at inputs (n,)."""
+        logs = []
+        for member in self.members:
+            own = {p.name: np.array([[values[f"{member.label}.{p.name}"]]]) for p in member.law.params}
+            logs.append(self.log_member(member, x, own)[0])
+        return weighted_spread(np.stack(logs), np.array([member.weight for member in self.members]))
+
+
+def weighted_spread(logs: Floats, weights: Floats) -> Floats:
+    """The standard deviation (n,) of values (k, n) with weights (k,) that sum to one."""
+    mean = weights @ logs
+    return np.asarray(np.sqrt(weights @ (logs - mean) ** 2))
+
+
+def members_of(found: Sequence[Mapping[str, Any]], laws: Mapping[str, Law]) -> tuple[Member, ...]:
+    """The members as FIT.json lists them; raises ValueError where one is not known."""
+    out = []
+    for entry in found:
+        if entry["law"] not in laws:
+            raise ValueError(f"a member's law is {entry['law']!r}, which is not known")
+        scales = entry.get("discrepancy")
+        out.append(
+            Member(
+                laws[entry["law"]],
+                entry["variant"],
+                float(entry["weight"]),
+                float(entry["inner_error"]),
+                None if scales is None else Scales(**scales),
+            )
+        )
+    return tuple(out)

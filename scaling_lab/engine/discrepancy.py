@@ -1,0 +1,226 @@
+"""What a law misses: a smooth Gaussian process over its log inputs, fitted together with the law."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from ..laws import Law
+from .coordinates import Coordinates
+
+Floats = NDArray[np.float64]
+
+# Beyond this many rows the process sees an even selection along compute: its cost grows with the cube.
+MOST_ROWS = 256
+# What is assumed of its size and the noise (shares of the loss) and of its lengths (factors e of an input) before the
+# rows are seen, with standard deviations of their logarithms. Sizes of 1 % and lengths of a factor 4.5 are those of
+# residuals of fitted laws on public tables.
+SIZE, LENGTH, NOISE, RUN = (0.01, 1.0), (1.5, 0.5), (0.004, 1.0), (0.004, 1.0)
+# The pull on a parameter of which nothing is known: ten factors e.
+FLAT = 10.0
+
+
+# Larger runs count a little more, as (C / largest C) to this power: where a law bends, it should fit those best that
+# are nearest to what it will be asked.
+COMPUTE_POWER = 0.3
+
+
+def mild_weights(size: Floats, weights: Floats) -> Floats:
+    """Weights (n,) times a mild power of compute (n,), with mean one."""
+    found = weights * (size / size.max()) ** COMPUTE_POWER
+    return np.asarray(found / found.mean())
+
+
+@dataclass(frozen=True)
+class Scales:
+    """The process's size and noise (standard deviations of log loss), `run` that of what the rows of a run share.
+
+    `lengths` are by input, in factors e. `run` is 0 where every row is a run of its own.
+    """
+
+    size: float
+    lengths: Mapping[str, float]
+    noise: float
+    run: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As FIT.json has it."""
+        return {"size": self.size, "lengths": dict(self.lengths), "noise": self.noise, "run": self.run}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The rows that a process has seen: log inputs (n, k), log target (n,), weights (n,) and runs (n,) by number."""
+
+    names: tuple[str, ...]
+    log_x: Floats
+    log_y: Floats
+    weights: Floats
+    run: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, x: Mapping[str, Floats], y: Floats, size: Floats, run: NDArray[Any], weights: Floats) -> Seen:
+        """All of n rows, or MOST_ROWS of them taken evenly along their `size`, which is compute; each array is (n,)."""
+        order = np.argsort(size, kind="stable")
+        keep = np.sort(order[np.unique(np.linspace(0, len(y) - 1, min(len(y), MOST_ROWS)).astype(int))])
+        _, number = np.unique(run[keep].astype(str), return_inverse=True)
+        log_x = np.log(np.column_stack([values[keep] for values in x.values()]))
+        weights = weights[keep] / np.mean(weights[keep])
+        return cls(tuple(x), log_x, np.log(y[keep]), weights, np.asarray(number, dtype=np.int64))
+
+    @classmethod
+    def of_points(cls, law: Law, points: Mapping[str, Any]) -> Seen:
+        """Those of a fit's points: inputs, target, `run_id`, and `flops` and `weight` where there are any."""
+        x = {name: np.asarray(points[name], dtype=float) for name in law.inputs}
+        size = np.asarray(points.get("flops", next(iter(x.values()))), dtype=float)
+        y = np.asarray(points[law.target], dtype=float)
+        weights = mild_weights(size, np.asarray(points.get("weight", np.ones(len(y))), dtype=float))
+        return cls.of(x, y, size, np.asarray(points["run_id"]), weights)
+
+    @property
+    def x(self) -> dict[str, Floats]:
+        """The inputs by name, each (n,)."""
+        return {name: np.exp(self.log_x[:, i]) for i, name in enumerate(self.names)}
+
+    @property
+    def grouped(self) -> bool:
+        """Whether some run has several rows."""
+        return int(self.run.max()) + 1 < len(self.run)
+
+    @cached_property
+    def _apart(self) -> Floats:
+        """Squared distances (k, n, n) of log inputs."""
+        return np.asarray([(c[:, None] - c[None, :]) ** 2 for c in self.log_x.T])
+
+    def covariance(self, scales: Scales) -> Floats:
+        """Of the rows' log targets about the law, (n, n)."""
+        lengths = np.array([scales.lengths[name] for name in self.names])
+        smooth = scales.size**2 * np.exp(-0.5 * np.tensordot(lengths**-2.0, self._apart, axes=1))
+        same = (self.run[:, None] == self.run[None, :]) * scales.run**2 if scales.run else 0.0
+        return np.asarray(smooth + same + np.diag(scales.noise**2 / self.weights))
+
+    def across(self, scales: Scales, x: Mapping[str, Any]) -> Floats:
+        """The process's covariance (..., n) of points of any one shape with the rows."""
+        exponent: Any = 0.0
+        for i, name in enumerate(self.names):
+            log = np.log(np.asarray(x[name], dtype=float))[..., None]
+            exponent = exponent + ((log - self.log_x[:, i]) / scales.lengths[name]) ** 2
+        return np.asarray(scales.size**2 * np.exp(-0.5 * exponent))
+
+
+def fit_with_discrepancy(
+    coordinates: Coordinates, seen: Seen, center: Floats, sd: Floats, theta: Floats, rounds: int = 2
+) -> tuple[Floats, Floats, Scales]:
+    """Coordinates (p,) of the law, their covariance (p, p), and the scales of the process about it.
+
+    Scales are the most probable ones with the law's coordinates integrated out about `theta` (p,), which is then moved
+    to the most probable law given the scales; `rounds` times over. `sd` (p,) is infinite where nothing is known.
+    """
+    known = np.isfinite(sd)
+    scales = _scales(seen, np.log([SIZE[0], *[LENGTH[0]] * len(seen.names), NOISE[0], RUN[0]]))
+    chol = np.linalg.cholesky(seen.covariance(scales))
+    for _ in range(rounds):
+        spread = np.where(known, sd, FLAT)
+        middle = np.where(known, center, theta)
+        scales = _most_probable(coordinates, seen, middle, spread, theta)
+        chol = np.linalg.cholesky(seen.covariance(scales))
+        theta = _gauss_newton(coordinates, seen, chol, middle, sd, theta)
+    _, jac = _log_law(coordinates, seen, theta)
+    white = scipy.linalg.solve_triangular(chol, jac, lower=True)
+    spread = np.where(known, sd, FLAT)
+    return theta, np.linalg.inv(white.T @ white + np.diag(spread**-2.0)), scales
+
+
+def _scales(seen: Seen, log: Floats) -> Scales:
+    sizes = np.exp(log)
+    k = len(seen.names)
+    lengths = {name: float(sizes[1 + i]) for i, name in enumerate(seen.names)}
+    return Scales(float(sizes[0]), lengths, float(sizes[k + 1]), float(sizes[k + 2]) if seen.grouped else 0.0)
+
+
+def _log_law(coordinates: Coordinates, seen: Seen, theta: Floats) -> tuple[Floats, Floats]:
+    """Log of the law (n,) at the rows, and its derivatives (n, p)."""
+    f = coordinates.model(seen.x, theta[None, :])
+    shape = (1, len(seen.log_y))
+    value = np.broadcast_to(f.value, shape)[0]
+    columns = [np.broadcast_to(f.grad.get(i, 0.0), shape)[0] / value for i in range(len(theta))]
+    return np.log(value), np.stack(columns, axis=1)
+
+
+def _most_probable(coordinates: Coordinates, seen: Seen, middle: Floats, spread: Floats, theta: Floats) -> Scales:
+    """The scales of largest posterior density, the law being linear about theta with a normal prior."""
+    log_law, jac = _log_law(coordinates, seen, theta)
+    residual = seen.log_y - log_law - jac @ (middle - theta)
+    law_part = (jac * spread**2) @ jac.T
+    k = len(seen.names)
+    about = np.log([SIZE[0], *[LENGTH[0]] * k, NOISE[0], RUN[0]])
+    width = np.array([SIZE[1], *[LENGTH[1]] * k, NOISE[1], RUN[1]])
+    count = k + 2 + int(seen.grouped)
+    same = (seen.run[:, None] == seen.run[None, :]).astype(float)
+    eye = np.diag(1.0 / seen.weights)
+
+    def cost(log: Floats) -> tuple[float, Floats]:
+        scales = _scales(seen, np.append(log, about[count:]))
+        lengths = np.array([scales.lengths[name] for name in seen.names])
+        smooth = scales.size**2 * np.exp(-0.5 * np.tensordot(lengths**-2.0, seen._apart, axes=1))
+        whole = smooth + scales.noise**2 * eye + scales.run**2 * same + law_part
+        try:
+            chol = np.linalg.cholesky(whole)
+        except np.linalg.LinAlgError:  # scales so small that rounding decides: not where the search should end
+            return 1e10, np.zeros(count)
+        inverse = scipy.linalg.cho_solve((chol, True), np.eye(len(residual)))
+        pulled = inverse @ residual
+        odds = (log - about[:count]) / width[:count]
+        value = 0.5 * residual @ pulled + np.sum(np.log(np.diag(chol))) + 0.5 * odds @ odds
+        # d cost / d h = (tr(S^-1 dS) - a' dS a) / 2
+        slope = inverse - np.outer(pulled, pulled)
+        parts = [2 * smooth, *(smooth * d / s**2 for d, s in zip(seen._apart, lengths, strict=True))]
+        parts += [2 * scales.noise**2 * eye, 2 * scales.run**2 * same]
+        gradient = np.array([0.5 * np.sum(slope * part) for part in parts[:count]]) + odds / width[:count]
+        return float(value), gradient
+
+    bounds = [(a - 4 * w, a + 4 * w) for a, w in zip(about[:count], width[:count], strict=True)]
+    found = minimize(cost, about[:count], jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 40})
+    return _scales(seen, np.append(found.x, about[count:]))
+
+
+def _gauss_newton(
+    coordinates: Coordinates, seen: Seen, chol: Floats, middle: Floats, spread: Floats, theta: Floats
+) -> Floats:
+    """The most probable coordinates (p,) given the rows' covariance, by damped Gauss-Newton steps."""
+    precision = spread**-2.0
+
+    def cost(at: Floats) -> tuple[float, Floats, Floats]:
+        with np.errstate(all="ignore"):
+            log_law, jac = _log_law(coordinates, seen, at)
+        if not (np.isfinite(log_law).all() and np.isfinite(jac).all()):
+            return np.inf, log_law, jac
+        white = scipy.linalg.solve_triangular(chol, np.column_stack([seen.log_y - log_law, jac]), lower=True)
+        value = 0.5 * float(white[:, 0] @ white[:, 0] + np.sum(precision * (at - middle) ** 2))
+        return value, white[:, 0], white[:, 1:]
+
+    value, residual, jac = cost(theta)
+    damping = 1e-3
+    for _ in range(50):
+        hessian = jac.T @ jac + np.diag(precision)
+        downhill = jac.T @ residual - precision * (theta - middle)
+        step = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian) + 1e-300), downhill)
+        tried = cost(theta + step)
+        if tried[0] < value:
+            settled = value - tried[0] < 1e-8
+            theta, damping = theta + step, damping * 0.3
+            value, residual, jac = tried
+            if settled:
+                break
+        else:
+            damping *= 5.0
+            if damping > 1e8:
+                break
+    return theta
