@@ -14,7 +14,7 @@ from ..errors import DidNotConverge
 from ..tables import Rows
 from .coordinates import Coordinates
 from .diagnostics import jacobian
-from .solve import CONVERGED, Objective, Solutions, chunk_size, graduated, in_chunks, rounding, widths
+from .solve import Objective, Solutions, chunk_size, graduated, in_chunks, rounding, settled, widths
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
@@ -87,7 +87,7 @@ def bootstrap(
         draws = coordinates.to_array(solved.theta)
     finite = np.isfinite(solved.value) & np.isfinite(draws).all(axis=1)
     account["failed"] = int(np.sum(~finite))
-    account["unconverged"] = int(np.sum(finite & (solved.status != CONVERGED)))
+    account["unconverged"] = int(np.sum(finite & (~settled(solved.status))))
     if not finite.any():
         raise DidNotConverge(f"{coordinates.law.name}: none of {count} bootstrap refits ended finite")
     return draws[finite], account
@@ -160,7 +160,8 @@ def _refit(
     progress: Progress | None,
 ) -> Solutions:
     """The best minimum of each replicate from each of the `starts` (k, p)."""
-    count, size = len(replicates.weights), chunk_size(rows.used)
+    kernel = coordinates.kernel(rows.x)
+    count, size = len(replicates.weights), chunk_size(rows.used, kernel.block)
     fitted = np.asarray(coordinates.law.predict(dict(rows.x), **coordinates.to_params(starts[:1])))[0]
     near = widths(objective, float(np.median(np.abs(objective.residual(fitted, objective.scale(rows.y))))))
     far = widths(objective)
@@ -173,7 +174,7 @@ def _refit(
             for i, start in enumerate(starts):
                 theta = np.repeat(start[None, :], part.stop - part.start, axis=0)
                 ladder = near if i == 0 else far
-                found = graduated(lambda t: coordinates.model(rows.x, t), theta, target, weights, objective, ladder)
+                found = graduated(kernel, theta, target, weights, objective, ladder)
                 best = found if best is None else best.better(found)
             assert best is not None
             return best
@@ -215,14 +216,14 @@ def _audit(
     order = np.argsort(np.where(np.isfinite(ranked), ranked, np.inf), axis=1, kind="stable")[:, :AUDIT_STARTS]
     per = order.shape[1]
     begun = starts[order.ravel()]
+    kernel = coordinates.kernel(rows.x)
 
     def solve(part: slice) -> Solutions:
         which = np.arange(part.start, part.stop) // per
         aim = target if target.ndim == 1 else target[which]
-        model = lambda t: coordinates.model(rows.x, t)  # noqa: E731
-        return graduated(model, begun[part], aim, weights[which], objective, widths(objective))
+        return graduated(kernel, begun[part], aim, weights[which], objective, widths(objective))
 
-    wide = in_chunks(solve, len(begun), chunk_size(rows.used), workers)
+    wide = in_chunks(solve, len(begun), chunk_size(rows.used, kernel.block), workers)
     values = np.where(np.isfinite(wide.value), wide.value, np.inf).reshape(count, per)
     best = np.argmin(values, axis=1)
     first = Replicates(replicates.weights[:count], replicates.each, target)

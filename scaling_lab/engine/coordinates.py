@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from ..laws import Law, Param
 from .dual import Dual
+from .powers import PowerSum
+from .solve import ByDual, Kernel
 
 Floats = NDArray[np.float64]
 
@@ -66,6 +68,14 @@ class Coordinates:
         """The law (B, n) at inputs (n,), with derivatives towards theta."""
         out = self.law.predict(x, **self.duals(theta))
         return out if isinstance(out, Dual) else Dual(out)
+
+    def kernel(self, x: Mapping[str, Floats]) -> Kernel:
+        """The law at inputs (n,) as the solver minimises it: its own sums of powers, else by duals."""
+        coefficients = {power.coefficient for power in self.law.powers}
+        if self.law.powers and all(self.law.param(name).domain == "positive" for name in coefficients):
+            return PowerSum(self, x)
+        real = np.array([p.domain == "real" for p in self.free], dtype=bool)
+        return ByDual(lambda theta: self.model(x, theta), real)
 
     def random(self, count: int, rng: np.random.Generator) -> Floats:
         """Starts (count, p) drawn evenly over the start ranges, in logarithm where the range keeps one sign."""

@@ -191,7 +191,7 @@ def _units(law: Law, rows: Rows) -> list[Notice]:
 
 def _optimum(starts: Mapping[str, Any]) -> list[Notice]:
     found = []
-    if starts["best"] != "converged":
+    if starts["best"] not in ("converged", "at bound"):
         found.append(
             _warning(
                 "SL306",
@@ -199,16 +199,18 @@ def _optimum(starts: Mapping[str, Any]) -> list[Notice]:
                 "--seed or --objective moves the answer",
             )
         )
-    if starts["at_best"] >= AGREE or starts["polished"] < AGREE:
-        return found
-    return [
-        *found,
-        _warning(
-            "SL301",
-            f"only {starts['at_best']} of {starts['polished']} polished starts reached the best optimum; raise "
-            "--starts and see whether it stays",
-        ),
-    ]
+    followed = starts["polished"] + starts.get("audited", 0)
+    doubts = []
+    if starts.get("lower"):
+        doubts.append(
+            f"random starts found an optimum {starts['lower']:.2g} of the objective below what the ranked ones "
+            "reached; it was taken"
+        )
+    if starts["at_best"] < AGREE <= followed:
+        doubts.append(f"only {starts['at_best']} of {followed} starts that were followed reached the best optimum")
+    if doubts:
+        found.append(_warning("SL301", f"{', and '.join(doubts)}; raise --starts and see whether it stays"))
+    return found
 
 
 def _drift(noise: Noise) -> list[Notice]:

@@ -161,6 +161,9 @@ _UNARY: dict[np.ufunc, _Rule] = {
     np.sqrt: lambda v: (np.sqrt(v), 0.5 / np.sqrt(v), -0.25 / v**1.5),
     np.square: lambda v: (v * v, 2 * v, np.full_like(v, 2.0)),
     np.tanh: _tanh_rule,
+    np.sin: lambda v: (np.sin(v), np.cos(v), -np.sin(v)),
+    np.cos: lambda v: (np.cos(v), -np.sin(v), -np.cos(v)),
+    np.arctan: lambda v: (np.arctan(v), 1 / (1 + v * v), -2 * v / (1 + v * v) ** 2),
 }
 _BINARY: dict[np.ufunc, Callable[[Any, Any], Any]] = {
     np.add: lambda x, y: _sum(x, y, 1.0),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadInput, DidNotConverge, NotEnoughData, NotIdentified, UsageError
-from ..laws import Law, get_law
+from ..laws import Law, Param, get_law
 from ..tables import Rows, Table, read_table, rows_for
 from . import diagnostics
 from .bootstrap import Progress, bootstrap
@@ -20,7 +20,6 @@ from .local import mean_error
 from .metrics import metrics
 from .result import Estimate, Fit, stamp
 from .solve import (
-    CONVERGED,
     NOT_FINITE,
     STATUS_NAMES,
     Objective,
@@ -31,6 +30,7 @@ from .solve import (
     in_chunks,
     nonnegative_least_squares,
     rounding,
+    settled,
     widths,
 )
 from .uncertainty import extent, measure_noise
@@ -47,6 +47,12 @@ Floats = NDArray[np.float64]
 POLISH = (64, 32)
 # Starts whose objectives agree to this share of the best one ended at the same optimum.
 SAME_OPTIMUM = 1e-6
+# Random starts that are followed to a minimum after the ranked ones, again each time that one of them ends lower, and
+# how many starts must agree before the best is called certain.
+AUDIT, AUDIT_ROUNDS, AGREEING = 100, 4, 3
+KEPT_BASINS = 10
+# Numbers in an array of the bases of linear parameters.
+LINEAR_BLOCK = 300_000
 KEPT_DRAWS = 1000
 KEPT_POINTS = 20_000
 
@@ -64,6 +70,8 @@ class Settings:
     level: float = 0.95
     workers: int | None = None
     polish: tuple[int, int] = POLISH
+    audit: int = AUDIT
+    intervals: Literal["bootstrap", "profile", "covariance", "emcee"] = "bootstrap"
 
     def __post_init__(self) -> None:
         if self.objective.name not in ("huber", "l2", "l1"):
@@ -160,6 +168,7 @@ def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None
         objective=settings.objective,
         value=_objective(settings.objective, residuals, rows.weights),
         starts=best.account,
+        converged=best.certain,
         bootstrap=boot,
         draws=kept if len(kept) else coordinates.to_array(best.theta[None, :]),
         metrics=metrics(predicted, rows.y),
@@ -189,11 +198,18 @@ def _points(law: Law, rows: Rows) -> dict[str, NDArray[Any]]:
 
 @dataclass(frozen=True)
 class Optimum:
-    """The best minimum found (p,), every start that was ranked (n, p), and an account of them."""
+    """The best minimum found (p,), every start that was ranked (n, p), and an account of them.
+
+    The account counts: starts (`n`), those followed to a minimum because they ranked well (`polished`) and random ones
+    (`audited`, in `rounds`), those of all followed that settled (`converged`) and that ended at the best (`at_best`),
+    their `statuses` by name, and `basins`: distinct minima, best first. `certain`: the last round of random starts
+    found nothing lower, and at least three starts agree.
+    """
 
     theta: Floats
     grid: Floats
     account: Mapping[str, Any]
+    certain: bool = True
 
 
 def optimum(coordinates: Coordinates, rows: Rows, settings: Settings, pull: Pull | None = None) -> Optimum:
@@ -218,21 +234,84 @@ def optimum(coordinates: Coordinates, rows: Rows, settings: Settings, pull: Pull
     best, random = settings.polish
     chosen = theta[np.concatenate([order[:best], rng.permutation(order[best:])[:random]])]
     ended = _polish(coordinates, rows, settings, chosen, pull)
-    values = np.where(np.isfinite(ended.value) & (ended.status != NOT_FINITE), ended.value, np.inf)
-    first = int(np.argmin(values))
-    if not np.isfinite(values[first]):
+    if not np.isfinite(_reached(ended)).any():
         raise DidNotConverge(
             f"{coordinates.law.name}: none of {len(theta)} starts gives a finite loss on {rows.name}; check the units "
             f"of {', '.join(coordinates.law.inputs)}"
         )
+    ended, rounds, lower = _audited(coordinates, rows, settings, ended, pull)
+    values = _reached(ended)
+    first = int(np.argmin(values))
+    at_best = int(np.sum(values <= _nearly(values[first], rows.used)))
     account = {
         "n": len(theta),
         "polished": len(chosen),
-        "converged": int(np.sum(ended.status == CONVERGED)),
-        "at_best": int(np.sum(values <= values[first] * (1 + SAME_OPTIMUM) + rounding(rows.used))),
+        "audited": len(values) - len(chosen),
+        "rounds": rounds,
+        "converged": int(np.sum(settled(ended.status))),
+        "at_best": at_best,
         "best": STATUS_NAMES[ended.status[first]],
+        "statuses": {name: int(np.sum(ended.status == i)) for i, name in enumerate(STATUS_NAMES)},
+        "basins": _basins(coordinates, ended, rows.used),
+        **({"lower": lower} if lower else {}),
     }
-    return Optimum(ended.theta[first], theta, account)
+    certain = 0 < rounds <= AUDIT_ROUNDS and at_best >= AGREEING and bool(settled(ended.status)[first])
+    return Optimum(ended.theta[first], theta, account, certain)
+
+
+def _reached(ended: Solutions) -> Floats:
+    """The objective (b,) at which each start ended, infinite where it is not a number."""
+    return np.where(np.isfinite(ended.value) & (ended.status != NOT_FINITE), ended.value, np.inf)
+
+
+def _nearly(value: float, points: int) -> float:
+    """The objective up to which a start has ended at the same optimum as one at `value`."""
+    return value * (1 + SAME_OPTIMUM) + rounding(points)
+
+
+def _audited(
+    coordinates: Coordinates, rows: Rows, settings: Settings, ended: Solutions, pull: Pull | None
+) -> tuple[Solutions, int, float]:
+    """All starts followed so far with random ones, how many rounds of those it took, and how much lower they ended.
+
+    A round that finds nothing lower is the last. One more than AUDIT_ROUNDS is made at most: where even that finds
+    something, nothing is certain.
+    `lower` is a share of the objective that the ranked starts had reached.
+    """
+    if not settings.audit:
+        return ended, 0, 0.0
+    rng = np.random.default_rng([settings.seed, 3])
+    before = float(np.min(_reached(ended)))
+    rounds = 0
+    while rounds <= AUDIT_ROUNDS:
+        rounds += 1
+        begun = random_points(coordinates, rows, settings.audit, rng)
+        found = _polish(coordinates, rows, settings, begun, pull)
+        best = float(np.min(_reached(ended)))
+        ended = Solutions.join([ended, found])
+        if _nearly(float(np.min(_reached(found))), rows.used) >= best:
+            break
+    after = float(np.min(_reached(ended)))
+    return ended, rounds, (before - after) / before if _nearly(after, rows.used) < before else 0.0
+
+
+def _basins(coordinates: Coordinates, ended: Solutions, points: int) -> list[dict[str, Any]]:
+    """Distinct minima of the starts that settled, best first: objective, how many starts, and the parameters."""
+    values = np.where(settled(ended.status), _reached(ended), np.inf)
+    order = np.argsort(values, kind="stable")
+    found: list[dict[str, Any]] = []
+    for i in order[np.isfinite(values[order])]:
+        if found and values[i] <= _nearly(found[-1]["objective"], points):
+            found[-1]["starts"] += 1
+            continue
+        if len(found) == KEPT_BASINS:
+            break
+        with np.errstate(over="ignore"):
+            params = {name: float(v[0, 0]) for name, v in coordinates.to_params(ended.theta[[i]]).items()}
+        # What has run to infinity has no number in JSON.
+        finite = {name: value if math.isfinite(value) else None for name, value in params.items()}
+        found.append({"objective": float(values[i]), "starts": 1, "params": finite})
+    return found
 
 
 def _objectives(
@@ -260,18 +339,17 @@ def _polish(
     objective = settings.objective
     target = objective.scale(rows.y)
 
-    def solve(part: slice) -> Solutions:
-        model = lambda t: coordinates.model(rows.x, t)  # noqa: E731
-        return graduated(model, theta[part], target, rows.weights, objective, widths(objective), pull)
+    kernel = coordinates.kernel(rows.x)
 
-    # Two chunks or more, so that a second core has work; tiny ones would only pay Python's price per step.
-    size = min(chunk_size(rows.used), max(16, len(theta) // 2))
-    return in_chunks(solve, len(theta), size, settings.workers)
+    def solve(part: slice) -> Solutions:
+        return graduated(kernel, theta[part], target, rows.weights, objective, widths(objective), pull)
+
+    return in_chunks(solve, len(theta), chunk_size(rows.used, kernel.block), settings.workers)
 
 
 def _quick_optimum(coordinates: Coordinates, rows: Rows, settings: Settings) -> Floats | None:
     """The parameters (1, P) fitted to a part of the rows with fewer starts, or None where the part can't tell them."""
-    fewer = replace(settings, starts=400, polish=(12, 4))
+    fewer = replace(settings, starts=400, polish=(12, 4), audit=0)
     try:
         best = optimum(coordinates, rows, fewer)
     except (NotEnoughData, NotIdentified, DidNotConverge):
@@ -284,8 +362,7 @@ def starting_points(coordinates: Coordinates, rows: Rows, count: int, rng: np.ra
 
     A law without linear parameters gets random starts over its start ranges.
     """
-    linear = [p for p in coordinates.free if p.name in coordinates.law.linear]
-    curved = [p for p in coordinates.free if p.name not in coordinates.law.linear]
+    linear, curved = _kinds(coordinates)
     if not coordinates.free:
         return np.zeros((1, 0))
     if not linear or len(curved) > 3:
@@ -293,16 +370,37 @@ def starting_points(coordinates: Coordinates, rows: Rows, count: int, rng: np.ra
     side = max(2, round(count ** (1 / len(curved)))) if curved else 1
     axes = [np.sign(p.start[0]) * np.geomspace(abs(p.start[0]), abs(p.start[1]), side) for p in curved]
     grid = [axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")] if curved else []
-    total = side ** len(curved)
-    parts = []
-    size = chunk_size(rows.used * (len(linear) + 1))
+    named = {p.name: g for p, g in zip(curved, grid, strict=True)}
+    return _with_linear(coordinates, rows, named, side ** len(curved))
+
+
+def random_points(coordinates: Coordinates, rows: Rows, count: int, rng: np.random.Generator) -> Floats:
+    """Starts (count, p) drawn over the start ranges, the linear parameters solved where there are any."""
+    linear, curved = _kinds(coordinates)
+    drawn = coordinates.random(count, rng)
+    if not linear or not curved:
+        return drawn
+    params = coordinates.to_params(drawn)
+    return _with_linear(coordinates, rows, {p.name: params[p.name][:, 0] for p in curved}, count)
+
+
+def _kinds(coordinates: Coordinates) -> tuple[list[Param], list[Param]]:
+    """The free parameters that are linear, and the others."""
+    linear = coordinates.law.linear
+    return [p for p in coordinates.free if p.name in linear], [p for p in coordinates.free if p.name not in linear]
+
+
+def _with_linear(coordinates: Coordinates, rows: Rows, named: Mapping[str, Floats], total: int) -> Floats:
+    """Starts (total, p) of curved parameters by name, each (total,), with the linear ones solved, block by block."""
+    linear, _ = _kinds(coordinates)
+    parts, size = [], chunk_size(rows.used * (len(linear) + 1), LINEAR_BLOCK)
     for at in range(0, total, size):
-        named = {p.name: g[at : at + size] for p, g in zip(curved, grid, strict=True)}
-        parts.append(coordinates.to_theta(named | _solve_linear(coordinates, rows, named, min(size, total - at))))
+        part = {name: values[at : at + size] for name, values in named.items()}
+        parts.append(coordinates.to_theta(part | solve_linear(coordinates, rows, part, min(size, total - at))))
     return np.concatenate(parts)
 
 
-def _solve_linear(coordinates: Coordinates, rows: Rows, named: Mapping[str, Floats], count: int) -> dict[str, Floats]:
+def solve_linear(coordinates: Coordinates, rows: Rows, named: Mapping[str, Floats], count: int) -> dict[str, Floats]:
     """The linear parameters, each (count,), by least squares of relative error where the others are `named`."""
     law = coordinates.law
     linear = [p for p in coordinates.free if p.name in law.linear]

@@ -69,7 +69,9 @@ class Fit:
     """A fitted law with all that predict, allocate and report need.
 
     `draws` (n, p) are bootstrap parameters in the order of the law's registry entry (the optimum alone, (1, p),
-    without a bootstrap). `points` are the rows used: inputs, the target, `flops` where known, `line`, `run_id`.
+    without a bootstrap). `converged`: random starts found nothing lower, and at least three starts agree (None where
+    that was not looked at, as by older versions). `points` are the rows used: inputs, the target, `flops` where
+    known, `line`, `run_id`.
     """
 
     law: str
@@ -89,6 +91,11 @@ class Fit:
     notes: tuple[str, ...] = ()
     seed: int = 0
     made_by: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    converged: bool | None = None
+    members: tuple[Mapping[str, Any], ...] = ()
+    calibration: Calibration | None = None
+    baselines: Mapping[str, float | None] = field(default_factory=dict)
+    intervals: Mapping[str, Any] = field(default_factory=lambda: {"method": "bootstrap"})
 
     @property
     def entry(self) -> Law:
@@ -144,6 +151,7 @@ class Fit:
             "params": {name: asdict(estimate) for name, estimate in self.params.items()},
             "objective": {**asdict(self.objective), "value": self.value},
             "starts": dict(self.starts),
+            "converged": self.converged,
             "bootstrap": dict(self.bootstrap),
             "draws": {"names": list(self.entry.names), "values": self.draws, "n": len(self.draws)},
             "metrics": asdict(self.metrics),
@@ -191,6 +199,12 @@ class Fit:
                 notes=tuple(found["notes"]),
                 seed=found["seed"],
                 made_by=found["made_by"],
+                converged=found.get("converged"),
+                members=tuple(found.get("members", ())),
+                calibration=Calibration(**found["calibration"]) if found.get("calibration") else None,
+                baselines=found.get("baselines", {}),
+                # A file of a version that knew only the bootstrap does not say so.
+                intervals=found.get("intervals", {"method": "bootstrap"}),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as fault:
             what = f"no {fault}" if isinstance(fault, KeyError) else fault

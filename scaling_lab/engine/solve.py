@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
-from os import cpu_count
 from typing import Literal
 
 import numpy as np
@@ -18,11 +18,20 @@ from .dual import Dual
 
 Floats = NDArray[np.float64]
 Model = Callable[[Floats], Dual]
+# Objective (b,), gradient (b, p), Hessian (b, p, p), and the Gauss-Newton diagonal (b, p) that damping uses.
+Derivatives = tuple[Floats, Floats, Floats, Floats]
 
 # What became of a start. A typed status and never an exception: one bad start must not stop four thousand good ones.
-CONVERGED, MAX_ITERATIONS, NOT_FINITE, STALLED = 0, 1, 2, 3
-STATUS_NAMES = ("converged", "max iterations", "not finite", "stalled")
+CONVERGED, MAX_ITERATIONS, NOT_FINITE, STALLED, AT_BOUND = 0, 1, 2, 3, 4
+STATUS_NAMES = ("converged", "max iterations", "not finite", "stalled", "at bound")
+# A parameter whose change by its own size (by one, of a logarithm) moves the residuals less than this share of what the
+# strongest one does has run to zero or to infinity, and the start has settled there.
+NOTHING = 1e-6
+RUNAWAY = 1e15
 L1_WIDTH = 1e-7
+LEAST_DAMPING = 1e-14
+# The longest step, in units of a logarithm or of a real coordinate's own size: beyond it the derivatives say nothing.
+FAR_STEP = 3.0
 
 
 @dataclass(frozen=True)
@@ -126,6 +135,53 @@ def one_blas_thread() -> Iterator[None]:
         yield
 
 
+class Kernel(ABC):
+    """A model as the solver sees it: its own coordinates, and the derivatives of the objective in them.
+
+    `logs` (p,) are the coordinates that are logarithms.
+    `block` is how many numbers an array of a batch should hold.
+    """
+
+    logs: NDArray[np.bool_]
+    block = 30_000
+
+    def inward(self, theta: Floats) -> Floats:
+        """The kernel's own coordinates (b, p) of theta."""
+        return np.array(theta, dtype=float)
+
+    def outward(self, own: Floats) -> Floats:
+        """Theta (b, p) of the kernel's own coordinates."""
+        return own
+
+    @abstractmethod
+    def derivatives(
+        self, theta: Floats, target: Floats, weights: Floats, objective: Objective, width: float, pull: Pull | None
+    ) -> Derivatives:
+        """Derivatives of the objective at b places; weights and target are (n,) or (b, n)."""
+
+
+class ByDual(Kernel):
+    """A kernel of any model (b, p) -> Dual (b, n); `real` says which coordinates are no logarithms, none by default.
+
+    With `convex` the Hessian is the Gauss-Newton one, of rows that weigh less the further they lie outside a Huber
+    width: never indefinite, and from afar the better guide. Near a minimum it is the slower one.
+    """
+
+    def __init__(self, model: Model, real: NDArray[np.bool_] | None = None, convex: bool = False) -> None:
+        self.model = model
+        self.real = real
+        self.convex = convex
+
+    def derivatives(
+        self, theta: Floats, target: Floats, weights: Floats, objective: Objective, width: float, pull: Pull | None
+    ) -> Derivatives:
+        """See Kernel."""
+        p = theta.shape[1]
+        real = np.zeros(p, dtype=bool) if self.real is None else self.real
+        self.logs = ~real
+        return _derivatives(self.model, theta, target, weights, objective, width, pull, self.convex)
+
+
 def _derivatives(
     model: Model,
     theta: Floats,
@@ -134,8 +190,9 @@ def _derivatives(
     objective: Objective,
     width: float,
     pull: Pull | None,
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """Objective (b,), gradient (b, p), Hessian (b, p, p), and the Gauss-Newton diagonal (b, p) that damping uses."""
+    convex: bool = False,
+) -> Derivatives:
+    """Derivatives of the objective at theta (b, p), from a model's own."""
     p = theta.shape[1]
     with np.errstate(all="ignore"):
         f = model(theta)
@@ -147,16 +204,19 @@ def _derivatives(
         inverse = 1.0 / value if objective.on == "log" else np.ones(())
         bend = -1.0 if objective.on == "log" else 0.0  # d² log f = f''/f - (f'/f)²
         slope = weights * first * inverse
-        curve = weights * (second + bend * first) * inverse * inverse
+        if convex:
+            curve = weights * np.where(r == 0, 1.0, first / r) * inverse * inverse
+        else:
+            curve = weights * (second + bend * first) * inverse * inverse
         jac = np.stack([np.broadcast_to(f.grad.get(i, 0.0), shape) for i in range(p)], axis=1)
-        gradient = (jac @ slope[:, :, None])[:, :, 0]
-        hessian = (jac * curve[:, None, :]) @ jac.transpose(0, 2, 1)
-        for (i, j), h in f.hess.items():
+        gradient = (jac @ np.broadcast_to(slope, shape)[:, :, None])[:, :, 0]
+        hessian = (jac * np.broadcast_to(curve, shape)[:, None, :]) @ jac.transpose(0, 2, 1)
+        for (i, j), h in () if convex else f.hess.items():
             extra = np.sum(slope * h, axis=1)
             hessian[:, i, j] += extra
             if i != j:
                 hessian[:, j, i] += extra
-        diagonal = np.sum((jac * jac) * (weights * inverse * inverse)[:, None, :], axis=2)
+        diagonal = np.sum((jac * jac) * np.broadcast_to(weights * inverse * inverse, shape)[:, None, :], axis=2)
         if objective.name == "l1":
             diagonal = diagonal / width
         if pull is not None:
@@ -168,7 +228,7 @@ def _derivatives(
 
 
 def newton(
-    model: Model,
+    model: Model | Kernel,
     theta: Floats,
     target: Floats,
     weights: Floats,
@@ -178,76 +238,152 @@ def newton(
     width: float | None = None,
     tolerance: float = 1e-13,
     max_steps: int = 100,
+    damping: float = 1e-3,
 ) -> Solutions:
     """Local minima reached from theta (B, p), each start on its own damping.
 
-    `model` maps (b, p) to a Dual (b, n) whose variables are the columns of theta; `weights` and `target`, on
-    the objective's scale, are (n,) or (B, n). A start has converged when the decrease that its Newton step promises
-    is below `tolerance` of its objective.
+    `model` is a kernel, or maps (b, p) to a Dual (b, n) whose variables are the columns of theta; `weights` and
+    `target`, on the objective's scale, are (n,) or (B, n). A start has converged when the decrease that its Newton
+    step promises is below `tolerance` of its objective.
     """
+    kernel = model if isinstance(model, Kernel) else ByDual(model)
     width = objective.width if width is None else width
-    B, p = theta.shape
-    theta = np.array(theta, dtype=float)
-    shape = (B, target.shape[-1])
-    weights, target = np.broadcast_to(weights, shape), np.broadcast_to(target, shape)
-    floor = rounding(shape[1])
-    value, gradient, hessian, diagonal = _derivatives(model, theta, target, weights, objective, width, pull)
+    B = len(theta)
+    with np.errstate(all="ignore"):
+        place = kernel.inward(theta)
+    begun = place.copy()
+    floor = rounding(target.shape[-1])
+    # Predictions are rounded too, which moves an objective of value v by about eps * |f| * the sum of w * |rho'|, where
+    # the sum is at most sqrt(2 v * the sum of w): a step that promises less can't be judged by what it gains.
+    noise = np.finfo(float).eps * max(1.0, float(np.max(np.abs(target), initial=0.0)))
+    mass = np.max(np.sum(weights, axis=-1), initial=0.0) / (width if objective.name == "l1" else 1.0)
+    noise *= float(np.sqrt(2.0 * mass))
+    value, gradient, hessian, diagonal = kernel.derivatives(place, target, weights, objective, width, pull)
     status = np.where(np.isfinite(value), MAX_ITERATIONS, NOT_FINITE).astype(np.int8)
     steps = np.zeros(B, dtype=np.int64)
-    damping = np.full(B, 1e-3)
+    held, growth = np.full(B, damping), np.full(B, 5.0)
     live = np.flatnonzero(status == MAX_ITERATIONS)
-    eye = np.eye(p)
     for _ in range(max_steps):
         if live.size == 0:
             break
-        step, promised = _damped_steps(gradient[live], hessian[live], diagonal[live], damping[live], eye)
-        small = (promised >= 0) & (promised <= tolerance * value[live] + floor) & (damping[live] < 1e-2)
-        tried = theta[live] + step
-        new = _derivatives(model, tried, target[live], weights[live], objective, width, pull)
-        gain = value[live] - new[0]
+        every = live.size == B
+        was, damped = value[live], held[live]
+        cap = FAR_STEP * _sizes(place[live], begun[live], kernel.logs)
+        step, promised, firmness = _damped_steps(gradient[live], hessian[live], diagonal[live], damped, cap)
+        slack = np.maximum(tolerance * was, noise * np.sqrt(was)) + floor
+        small = (promised >= 0) & (promised <= slack) & (damped < 1e-2)
+        # A damped step promises little along a weak direction, however far the way: the damping goes first.
+        done = small & (damped <= np.maximum(1e-2 * firmness, LEAST_DAMPING))
+        tried = place[live] + step
+        new = kernel.derivatives(
+            tried,
+            target if target.ndim == 1 or every else target[live],
+            weights if weights.ndim == 1 or every else weights[live],
+            objective,
+            width,
+            pull,
+        )
+        gain = was - new[0]
         better = (promised > 0) & (gain > 0) & (gain >= 1e-4 * promised)
-        took = live[better | (small & (gain >= 0))]
-        pick = np.isin(live, took, assume_unique=True)
-        theta[took] = tried[pick]
+        # The last step promises less than rounding shows, yet doubles the digits of the parameters.
+        pick = better | (small & (gain >= -10.0 * slack))
+        took = live[pick]
+        place[took] = tried[pick]
         value[took], gradient[took], hessian[took], diagonal[took] = (part[pick] for part in new)
         steps[live] += 1
         good = gain > 0.7 * promised
-        damping[live] = np.where(
-            better, damping[live] * np.where(good, 0.25, 0.7), np.maximum(damping[live] * 5.0, 1e-6)
-        )
-        damping[live] = np.maximum(damping[live], 1e-14)
-        status[live[small]] = CONVERGED
-        status[live[~small & (damping[live] > 1e12)]] = STALLED
+        raised = np.maximum(damped, 1e-12) * growth[live]
+        growth[live] = np.where(better, 5.0, 2.0 * growth[live])
+        damped = np.where(better, damped * np.where(good, 0.25, 0.7), raised)
+        damped = np.where(small, held[live] * 1e-2, damped)
+        held[live] = np.maximum(damped, LEAST_DAMPING)
+        over = live[done]
+        status[over] = np.where(_at_bound(diagonal[over], place[over], begun[over], kernel.logs), AT_BOUND, CONVERGED)
+        status[live[~small & (damped > 1e12)]] = STALLED
         live = live[status[live] == MAX_ITERATIONS]
-    return Solutions(theta, value, status, steps)
+    return Solutions(kernel.outward(place), value, status, steps)
+
+
+def settled(status: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Which starts ended at a minimum, inside or at a bound."""
+    return np.asarray((status == CONVERGED) | (status == AT_BOUND))
+
+
+def _sizes(place: Floats, begun: Floats, logs: NDArray[np.bool_]) -> Floats:
+    """What a large change of each coordinate (b, p) is: one of a logarithm, a real one's own size or its first one.
+
+    A real coordinate that is and was zero has no size yet: 1.
+    """
+    if logs.all():
+        return np.ones_like(place)
+    own = np.maximum(np.abs(place), np.abs(begun))
+    return np.where(logs | (own == 0), 1.0, own)
+
+
+def _at_bound(diagonal: Floats, place: Floats, begun: Floats, logs: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which places (b, p) have a parameter that has run to zero or infinity: changed by its own size it moves nothing.
+
+    A parameter that is truly zero has run nowhere: its size is what it began at.
+    """
+    told = diagonal * _sizes(place, begun, logs) ** 2
+    return np.asarray((told <= NOTHING**2 * np.max(told, axis=1, keepdims=True, initial=0.0)).any(axis=1))
 
 
 def _damped_steps(
-    gradient: Floats, hessian: Floats, diagonal: Floats, damping: Floats, eye: Floats
-) -> tuple[Floats, Floats]:
-    """Steps that solve (H + damping * D) s = -g, in coordinates where D is one, and the decrease they promise.
+    gradient: Floats, hessian: Floats, diagonal: Floats, damping: Floats, cap: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Steps that solve (H + damping * D) s = -g, in coordinates where D is one, the decrease they promise, and the
+    least pivot of H: about its least eigenvalue, zero where it is not positive definite.
 
     Where H is not positive definite there, it is shifted until it is: every step goes downhill. A place whose
     derivatives are not finite gets no step and a promise of -1.
     """
     scale = np.sqrt(np.maximum(diagonal, 1e-300))
     g = gradient / scale
-    h = hessian / (scale[:, :, None] * scale[:, None, :])
-    usable = np.isfinite(h).all(axis=(1, 2)) & np.isfinite(g).all(axis=1)
-    h[~usable], g = eye, np.where(usable[:, None], g, 0.0)
-    matrix = h + damping[:, None, None] * eye
-    s = _solve(matrix, -g)
-    uphill = (np.sum(g * s, axis=1) >= 0) & (np.abs(g).max(axis=1, initial=0.0) > 0)
-    if uphill.any():
-        values = np.linalg.eigvalsh(matrix[uphill])
-        shift = 1e-2 * np.abs(values[:, -1]) - values[:, 0]
-        s[uphill] = _solve(matrix[uphill] + shift[:, None, None] * eye, -g[uphill])
-    # Far outside the place where the derivatives were taken they say nothing: three units of log parameter at most.
+    h = hessian / scale[:, :, None]
+    h /= scale[:, None, :]
+    every = np.arange(g.shape[1])
+    usable = np.asarray(np.isfinite(h).all(axis=(1, 2)) & np.isfinite(g).all(axis=1))
+    if not usable.all():
+        h[~usable], g = np.eye(len(every)), np.where(usable[:, None], g, 0.0)
+    matrix = h.copy()
+    matrix[:, every, every] += damping[:, None]
+    s, pivot = solve_positive(matrix, -g)
+    if not (pivot > 0).all():
+        bent = np.flatnonzero(~(pivot > 0))
+        values = np.linalg.eigvalsh(matrix[bent])
+        shift = 1e-2 * np.abs(values[:, -1]) - np.minimum(values[:, 0], 0.0)
+        matrix[bent[:, None], every, every] += shift[:, None]
+        s[bent] = _solve(matrix[bent], -g[bent])
     step = s / scale
-    length = np.max(np.abs(step), axis=1, initial=0.0)
-    s *= np.minimum(1.0, 3.0 / np.maximum(length, 1e-300))[:, None]
+    s *= (1.0 / np.maximum(np.max(np.abs(step) / cap, axis=1, initial=0.0), 1.0))[:, None]
     promised = -np.sum(g * s, axis=1) - 0.5 * np.sum(s * (h @ s[:, :, None])[:, :, 0], axis=1)
-    return s / scale, np.where(usable, promised, -1.0)
+    return s / scale, np.where(usable, promised, -1.0), np.where(pivot > 0, pivot, 0.0)
+
+
+def solve_positive(matrix: Floats, right: Floats) -> tuple[Floats, Floats]:
+    """Solutions (b, p) of symmetric matrix (b, p, p) times s = right (b, p), and the least pivot of each matrix.
+
+    A matrix whose least pivot is not above zero is not positive definite, and its solution is zero. Several times
+    faster than numpy's for many small matrices.
+    """
+    left, s = np.ascontiguousarray(matrix.transpose(1, 2, 0)), np.ascontiguousarray(right.T)
+    p = len(left)
+    least = np.full(left.shape[2], np.inf)
+    with np.errstate(all="ignore"):
+        for j in range(p):
+            pivot = left[j, j]
+            least = np.minimum(least, pivot)
+            if j + 1 < p:
+                share = left[j + 1 :, j] / pivot
+                left[j + 1 :, j + 1 :] -= share[:, None] * left[None, j, j + 1 :]
+                s[j + 1 :] -= share * s[j]
+        for j in range(p - 1, -1, -1):
+            if j + 1 < p:
+                s[j] -= np.sum(left[j, j + 1 :] * s[j + 1 :], axis=0)
+            s[j] /= left[j, j]
+    out: Floats = s.T
+    return np.where((least > 0)[:, None], out, 0.0), least
 
 
 def _solve(matrix: Floats, right: Floats) -> Floats:
@@ -260,7 +396,7 @@ def _solve(matrix: Floats, right: Floats) -> Floats:
 
 
 def graduated(
-    model: Model,
+    model: Model | Kernel,
     theta: Floats,
     target: Floats,
     weights: Floats,
@@ -282,6 +418,24 @@ def graduated(
     return newton(model, theta, target, weights, objective, pull=pull)
 
 
+def from_afar(
+    kernel: ByDual, theta: Floats, target: Floats, weights: Floats, objective: Objective, *, max_steps: int = 1000
+) -> Solutions:
+    """Minima reached from places that may be far away, by Gauss-Newton steps first and exact ones last.
+
+    From afar the exact Hessian leads to the nearest place without slope, which may be a saddle or a ridge where two
+    terms have merged; the Gauss-Newton one goes on to where the rows are met.
+    """
+    convex = ByDual(kernel.model, kernel.real, convex=True)
+    near = newton(convex, theta, target, weights, objective, tolerance=1e-8, max_steps=max_steps // 2, damping=0.1)
+    ended = newton(kernel, near.theta, target, weights, objective, max_steps=max_steps - max_steps // 2)
+    # Two parameters that run off together hold each other where one alone would show: how far they went tells them.
+    real = np.zeros(theta.shape[1], dtype=bool) if kernel.real is None else kernel.real
+    away = (real & (theta != 0) & (np.abs(ended.theta) > RUNAWAY * np.abs(theta))).any(axis=1)
+    status = np.where(away & (ended.status == CONVERGED), AT_BOUND, ended.status).astype(np.int8)
+    return replace(ended, status=status, steps=ended.steps + near.steps)
+
+
 def widths(objective: Objective, spread: float = 0.1) -> tuple[float, ...]:
     """The wider Huber widths that lead to the objective's own, from where residuals are about `spread`.
 
@@ -294,9 +448,9 @@ def widths(objective: Objective, spread: float = 0.1) -> tuple[float, ...]:
     return tuple(float(w) for w in rungs if w > 2 * objective.width)
 
 
-def chunk_size(points: int) -> int:
-    """Starts solved together: about 30,000 numbers an array, which stay in a core's cache."""
-    return int(np.clip(30_000 // max(points, 1), 1, 256))
+def chunk_size(points: int, block: int = Kernel.block) -> int:
+    """Starts solved together: about `block` numbers an array, which stay in a core's cache."""
+    return int(np.clip(block // max(points, 1), 1, block // 100))
 
 
 def in_chunks(
@@ -308,7 +462,7 @@ def in_chunks(
     do not depend on the number of workers.
     """
     slices = [slice(at, min(at + size, count)) for at in range(0, count, size)]
-    workers = min(workers or cpu_count() or 1, len(slices))
+    workers = min(workers or 1, len(slices))
     with one_blas_thread():
         if workers <= 1:
             return Solutions.join([solve(part) for part in slices])

@@ -140,6 +140,8 @@ def _accounts(found: Mapping[str, Any]) -> None:
     for part, names in counts.items():
         for name in names:
             _count(_mapping(found, part)[name], f"{part}.{name}")
+    if not isinstance(found.get("converged"), bool | None):
+        raise ValueError(f"converged is {_short(found['converged'])}, not true or false")
     _text(found["bootstrap"]["resample"], "bootstrap.resample")
     _share(found["bootstrap"]["level"], "bootstrap.level")
     for why, count in _mapping(found["rows"], "dropped").items():

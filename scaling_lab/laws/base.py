@@ -42,6 +42,19 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Power:
+    """A term `coefficient * factor**exponent` of a law, or `coefficient / factor**exponent` where `sign` is -1.
+
+    `factor` is an input; a term without one is its coefficient alone.
+    """
+
+    coefficient: str
+    factor: str = ""
+    exponent: str = ""
+    sign: Literal[1, -1] = 1
+
+
+@dataclass(frozen=True)
 class Law:
     """A law of `target` in `inputs`.
 
@@ -60,6 +73,7 @@ class Law:
     target: str = "loss"
     residual: Literal["log", "plain"] = "log"
     linear: tuple[str, ...] = ()
+    powers: tuple[Power, ...] = ()
     published: Mapping[str, Published] = field(default_factory=dict)
     notes: str = ""
     aliases: tuple[str, ...] = ()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .base import Law, Param, Published, register
+import numpy as np
+
+from .base import Law, Param, Power, Prior, Published, register
 
 # A predict function takes and returns arrays, or the dual numbers that stand in for them.
 Array = Any
@@ -40,6 +42,8 @@ CHINCHILLA = register(
         formula="E + A / params**alpha + B / tokens**beta",
         predict=_chinchilla,
         linear=("E", "A", "B"),
+        powers=(Power("E"), Power("A", "params", "alpha", -1), Power("B", "tokens", "beta", -1)),
+        priors={"E": _FLOOR_PRIOR, "alpha": _EXPONENT_PRIOR, "beta": _EXPONENT_PRIOR},
         published={
             "hoffmann2022": Published(
                 dict(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28),
@@ -88,6 +92,8 @@ CHINCHILLA_TIED = register(
         formula="E + A / params**alpha + B / tokens**alpha",
         predict=_chinchilla_tied,
         linear=("E", "A", "B"),
+        powers=(Power("E"), Power("A", "params", "alpha", -1), Power("B", "tokens", "alpha", -1)),
+        priors={"E": _FLOOR_PRIOR, "alpha": _EXPONENT_PRIOR},
         published={
             "muennighoff2023": Published(
                 dict(E=1.8691437, A=520.825, B=1487.716, alpha=0.3526596),
@@ -145,6 +151,9 @@ def _hestness(size: str, symbol: str, name: str, published: dict[str, Published]
             formula=f"alpha * {size}**beta + gamma",
             predict=predict,
             linear=("alpha", "gamma"),
+            powers=(Power("alpha", size, "beta"), Power("gamma")),
+            # Exponents of .05 to .5 against any size (Hestness .07 to .35, Kaplan .05 to .1 without a floor).
+            priors={"beta": Prior(-0.25, 0.6), "gamma": _FLOOR_PRIOR},
             published=published,
             notes=(
                 "A lower envelope: use it on the best run of each size, since runs of one fixed capacity bias beta "

@@ -152,11 +152,11 @@ def rows(account: Mapping[str, Any]) -> str:
 def starts(fit: Fit) -> str:
     """How many starts were tried, followed and ended at the best optimum."""
     account = fit.starts
-    followed = account.get("polished", account["n"])
-    return (
-        f"{plural(account['n'], 'start')} tried, the {followed:,} most promising followed: "
-        f"{account['converged']:,} converged, {account['at_best']:,} at the best optimum"
-    )
+    followed = f"the {account.get('polished', account['n']):,} most promising"
+    if account.get("audited"):
+        followed += f" and {account['audited']:,} random ones"
+    found = f"{account['converged']:,} converged, {account['at_best']:,} at the best optimum"
+    return f"{plural(account['n'], 'start')} tried, {followed} followed: {found}"
 
 
 def bootstrap(fit: Fit) -> str:

@@ -54,5 +54,5 @@ def test_derivatives(name: str) -> None:
 
 
 def test_a_ufunc_without_a_derivative_is_named() -> None:
-    with pytest.raises(TypeError, match=r"numpy\.arctan"):
-        np.arctan(Dual.variable(1.0, 0))
+    with pytest.raises(TypeError, match=r"numpy\.arcsinh"):
+        np.arcsinh(Dual.variable(1.0, 0))

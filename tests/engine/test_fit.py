@@ -22,6 +22,10 @@ PLANTED = {
     "chinchilla": TRUTH,
     "chinchilla-tied": {"E": 1.7, "A": 500.0, "B": 1400.0, "alpha": 0.35},
     "kaplan-nd": {"N_c": 6.4e13, "D_c": 1.8e13, "alpha_N": 0.076, "alpha_D": 0.103},
+    "drift": {
+        **{"E": 1.8, "A": 0.6, "B": 0.3, "alpha": 0.34, "beta": 0.36, "kappa": 0.05, "mu": 0.01},
+        **{"N_0": float(np.sqrt(1e7 * 3e9)), "D_0": float(np.sqrt(1e9 * 3e11))},
+    },
     "hestness": {"alpha": 300.0, "beta": -0.28, "gamma": 1.6},
     "hestness-params": {"alpha": 120.0, "beta": -0.25, "gamma": 1.9},
     "hestness-flops": {"alpha": 1500.0, "beta": -0.16, "gamma": 1.7},

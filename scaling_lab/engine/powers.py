@@ -1,0 +1,253 @@
+"""A law that is a sum of powers as one kernel: value, gradient and Hessian from a few products of shared arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .solve import Derivatives, Kernel, Objective, Pull
+
+if TYPE_CHECKING:
+    from .coordinates import Coordinates
+
+Floats = NDArray[np.float64]
+
+
+class PowerSum(Kernel):
+    """The sum over terms k of C_k * x_k ** q_k at inputs (n,), searched in coordinates phi.
+
+    phi are the columns of theta, but for log C_k: there log C_k + q_k * mean(log x_k) stands, the logarithm of the
+    term at the middle of the data. A coefficient at x = 1 and its exponent trade against each other over many orders;
+    at the middle of the data they hardly do, and Newton takes a third fewer steps. Exact as `dual` is (tested against
+    it), and five times faster: all second derivatives are sums over rows of products of terms with 1, log x, log x².
+    """
+
+    block = 120_000
+
+    def __init__(self, coordinates: Coordinates, x: Mapping[str, Floats]) -> None:
+        law, free = coordinates.law, [p.name for p in coordinates.free]
+        self.logs = np.array([p.domain != "real" for p in coordinates.free], dtype=bool)
+        self.terms: list[_Term] = []
+        self.flat: _Term | None = None
+        at = 0
+        for power in law.powers:
+            term = _Term(at)
+            if power.coefficient in free:
+                term.coefficient = free.index(power.coefficient)
+            else:
+                value = coordinates.fixed[power.coefficient]
+                term.height = float(np.log(value)) if value > 0 else -np.inf
+            at += 1
+            if not power.factor:
+                self.flat = term
+                continue
+            logs = np.log(x[power.factor])
+            # A held coefficient has no column of its own that could take the shift.
+            term.middle = float(np.mean(logs)) if term.coefficient is not None else 0.0
+            term.logs = logs - term.middle
+            term.sign = float(power.sign)
+            domain = law.param(power.exponent).domain
+            term.side = -1.0 if domain == "negative" else 1.0
+            term.straight = domain == "real"
+            if power.exponent in free:
+                term.exponent = free.index(power.exponent)
+            else:
+                term.power = term.sign * coordinates.fixed[power.exponent]
+            at += 1
+            one = np.ones_like(term.logs)
+            term.first = np.stack([one, term.logs], axis=1)
+            term.second = np.stack([one, term.logs, term.logs**2], axis=1)
+            self.terms.append(term)
+        self.local = at
+        # Which local variable (log height, power, of each term) belongs to which column: tied exponents share one.
+        self.column = np.zeros((at, len(free)))
+        for term in (*self.terms, *([self.flat] if self.flat else [])):
+            if term.coefficient is not None:
+                self.column[term.at, term.coefficient] = 1.0
+            if term.exponent is not None:
+                self.column[term.at + 1, term.exponent] = 1.0
+        self.pairs = {
+            (i, j): np.stack([np.ones_like(a.logs), b.logs, a.logs, a.logs * b.logs], axis=1)
+            for i, a in enumerate(self.terms)
+            for j, b in enumerate(self.terms)
+            if i < j
+        }
+
+    def inward(self, theta: Floats) -> Floats:
+        """Coordinates phi (b, p) of theta (b, p)."""
+        return self._shifted(theta, 1.0)
+
+    def outward(self, phi: Floats) -> Floats:
+        """Coordinates theta (b, p) of phi (b, p)."""
+        return self._shifted(phi, -1.0)
+
+    def _shifted(self, theta: Floats, sign: float) -> Floats:
+        out = np.array(theta, dtype=float)
+        for term in self.terms:
+            if term.coefficient is not None:
+                with np.errstate(all="ignore"):
+                    out[:, term.coefficient] += sign * term.middle * term.powers(theta)[0]
+        return out
+
+    def derivatives(
+        self, theta: Floats, target: Floats, weights: Floats, objective: Objective, width: float, pull: Pull | None
+    ) -> Derivatives:
+        """See Kernel; `theta` is phi."""
+        with np.errstate(all="ignore"):
+            out = self._derivatives(theta, target, weights, objective, width)
+            if pull is not None:
+                out = self._pulled(out, theta, pull)
+        total, gradient, hessian, diagonal = out
+        return np.where(np.isfinite(total), total, np.inf), gradient, hessian, diagonal
+
+    def _derivatives(
+        self, phi: Floats, target: Floats, weights: Floats, objective: Objective, width: float
+    ) -> Derivatives:
+        powers = [term.powers(phi) for term in self.terms]
+        sizes = [
+            np.exp(np.stack([term.heights(phi), q], axis=1) @ term.first.T)
+            for term, (q, _, _) in zip(self.terms, powers, strict=True)
+        ]
+        flat = np.exp(self.flat.heights(phi)) if self.flat else np.zeros(len(phi))
+        f = sizes[0] + flat[:, None]
+        for size in sizes[1:]:
+            f += size
+        total, u, curve, damping = _slopes(f, target, weights, objective, width)
+        gradient, hessian, diagonal = self._products(sizes, flat, u, curve, damping)
+        # From powers to the columns that they are searched in: an exponent's logarithm, one that two terms share.
+        scale, bends = np.ones_like(gradient), np.zeros_like(gradient)
+        for term, (_, slope, bend) in zip(self.terms, powers, strict=True):
+            scale[:, term.at + 1] = slope
+            bends[:, term.at + 1] = bend * gradient[:, term.at + 1]
+        every = np.arange(self.local)
+        hessian *= scale[:, :, None]
+        hessian *= scale[:, None, :]
+        hessian[:, every, every] += bends
+        gradient = (gradient * scale) @ self.column
+        hessian = self.column.T @ hessian @ self.column
+        diagonal = (diagonal * scale**2) @ self.column
+        if objective.name == "l1":
+            return total / width, gradient / width, hessian / width, diagonal / width
+        return total, gradient, hessian, diagonal
+
+    def _products(
+        self, sizes: list[Floats], flat: Floats, u: Floats, curve: Floats, damping: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        """Gradient (b, l), Hessian (b, l, l) and damping (b, l) towards log heights and powers; overwrites `sizes`.
+
+        Each entry is a sum over rows of a product of terms with 1, log x or log x²: a matrix product with (n, 2 to 4).
+        """
+        b = len(u)
+        gradient, diagonal = np.zeros((2, b, self.local))
+        hessian = np.zeros((b, self.local, self.local))
+        if self.flat:
+            k, moved = self.flat.at, flat * np.sum(u, axis=1)
+            gradient[:, k] = moved
+            hessian[:, k, k] = flat * flat * np.sum(curve, axis=1) + moved
+            diagonal[:, k] = flat * flat * np.sum(damping, axis=1)
+        for i, (term, size) in enumerate(zip(self.terms, sizes, strict=True)):
+            both = slice(term.at, term.at + 2)
+            across = curve * size
+            if self.flat:
+                hessian[:, self.flat.at, both] = flat[:, None] * (across @ term.first)
+                hessian[:, both, self.flat.at] = hessian[:, self.flat.at, both]
+            for j in range(i + 1, len(self.terms)):
+                mixed = ((across * sizes[j]) @ self.pairs[i, j]).reshape(b, 2, 2)
+                others = slice(self.terms[j].at, self.terms[j].at + 2)
+                hessian[:, both, others], hessian[:, others, both] = mixed, mixed.transpose(0, 2, 1)
+            across *= size
+            own = across @ term.second
+            pulled = np.multiply(u, size, out=across) @ term.second
+            gradient[:, both] = pulled[:, :2]
+            own += pulled
+            hessian[:, both, both] = own[:, [0, 1, 1, 2]].reshape(b, 2, 2)
+            size *= size
+            size *= damping
+            diagonal[:, both] = size @ term.second[:, [0, 2]]
+        return gradient, hessian, diagonal
+
+    def _pulled(self, found: Derivatives, phi: Floats, pull: Pull) -> Derivatives:
+        """The derivatives with those of a pull on theta, which phi bends."""
+        total, gradient, hessian, diagonal = found
+        theta = self.outward(phi)
+        b, p = phi.shape
+        force = pull.precision * (theta - pull.center)
+        turn = np.broadcast_to(np.eye(p), (b, p, p)).copy()
+        bend = np.zeros((b, p))
+        for term in self.terms:
+            if term.coefficient is not None and term.exponent is not None:
+                _, slope, second = term.powers(phi)
+                turn[:, term.coefficient, term.exponent] -= term.middle * slope
+                bend[:, term.exponent] -= term.middle * second * force[:, term.coefficient]
+        curve = turn.transpose(0, 2, 1) @ (pull.precision[None, :, None] * turn)
+        every = np.arange(p)
+        own = curve[:, every, every].copy()
+        curve[:, every, every] += bend
+        moved = (turn.transpose(0, 2, 1) @ force[:, :, None])[:, :, 0]
+        return total + pull.value(theta), gradient + moved, hessian + curve, diagonal + own
+
+
+class _Term:
+    """One term: where its height and power are found, and the arrays (n, ·) that its derivatives are summed with."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.coefficient: int | None = None
+        self.exponent: int | None = None
+        self.height = 0.0
+        self.power = 0.0
+        self.middle = 0.0
+        self.sign = self.side = 1.0
+        self.straight = False
+        self.logs = self.first = self.second = np.empty(0)
+
+    def heights(self, phi: Floats) -> Floats:
+        """Logarithm of the term where log x is at its middle, (b,)."""
+        return np.full(len(phi), self.height) if self.coefficient is None else phi[:, self.coefficient]
+
+    def powers(self, phi: Floats) -> tuple[Floats, Floats, Floats]:
+        """The power of x and its first and second derivative towards the exponent's column, each (b,)."""
+        if self.exponent is None:
+            nothing = np.zeros(len(phi))
+            return np.full(len(phi), self.power), nothing, nothing
+        theta = phi[:, self.exponent]
+        if self.straight:
+            return self.sign * theta, np.full(len(phi), self.sign), np.zeros(len(phi))
+        q = self.sign * self.side * np.exp(theta)
+        return q, q, q
+
+
+def _slopes(
+    f: Floats, target: Floats, weights: Floats, objective: Objective, width: float
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """The objective (b,), and for each row (b, n) its first and second derivative towards f and its damping.
+
+    Overwrites the predictions f. Of log f, d²/df² = -1/f²: the second derivative is w (rho'' - rho') / f². An l1
+    objective and its derivatives are still to be divided by the width.
+    """
+    log = objective.on == "log"
+    inverse = np.reciprocal(f) if log else np.ones_like(f)
+    r = np.log(f, out=f) if log else f
+    r -= target
+    if objective.name == "l2":
+        u = weights * r
+        total = 0.5 * np.sum(u * r, axis=1)
+        curve = weights - u if log else weights * inverse
+    else:
+        first = np.clip(r, -width, width)
+        curve = (first == r) * weights
+        u = weights * first
+        if log:
+            curve -= u
+        first *= -0.5
+        first += r
+        first *= u
+        total = np.sum(first, axis=1)
+    u *= inverse
+    inverse *= inverse
+    curve *= inverse
+    inverse *= weights
+    return total, u, curve, inverse
