@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .decide.allocate import Allocation, allocate
     from .decide.isoflop import envelope, isoflop
+    from .decide.sensitivity import Sensitivity, sensitivity
     from .engine.backtest import Backtest, backtest
     from .engine.fit import fit
     from .engine.predict import Predictions, predict
@@ -38,6 +39,8 @@ _HOME = {
     "Allocation": "decide.allocate",
     "isoflop": "decide.isoflop",
     "envelope": "decide.isoflop",
+    "sensitivity": "decide.sensitivity",
+    "Sensitivity": "decide.sensitivity",
     "read_table": "tables",
     "write_report": "show.report",
     "LabError": "errors",
@@ -53,6 +56,7 @@ __all__ = [
     "LabError",
     "Law",
     "Predictions",
+    "Sensitivity",
     "__version__",
     "allocate",
     "backtest",
@@ -61,6 +65,7 @@ __all__ = [
     "isoflop",
     "predict",
     "read_table",
+    "sensitivity",
     "write_report",
 ]
 

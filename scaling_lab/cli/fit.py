@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ..errors import UsageError
 from .common import (
     DropBadOption,
     FailOnOption,
@@ -45,6 +46,15 @@ def fit(
     where: WhereOption = None,
     params_column: ParamsColumnOption = None,
     drop_bad: DropBadOption = False,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="Refit in every other way and show how far the decision moves.")
+    ] = False,
+    flops: Annotated[
+        float | None, number_option("--flops", help="What --sensitivity decides for (10 x the table's).")
+    ] = None,
+    sensitivity_plot: Annotated[
+        str | None, typer.Option("--sensitivity-plot", metavar="FILE.svg", help="Draw the sensitivity.")
+    ] = None,
     seed: SeedOption = 0,
     fail: FailOnOption = None,
     json: JsonOption = False,
@@ -56,10 +66,11 @@ def fit(
 
     check_writable(out)
     check_apart("--out", out, table)
+    source = _source(law, table, sensitivity, flops, sensitivity_plot, out)
     with progress_bar() as progress:
         found = run(
             law,
-            table,
+            source,
             objective=objective,  # type: ignore[arg-type]  # Settings checks the word and names the known ones
             delta=delta,
             starts=starts,
@@ -73,16 +84,69 @@ def fit(
             drop_bad=drop_bad,
             progress=progress,
         )
+        moved = None
+        if sensitivity or sensitivity_plot:
+            from ..decide.sensitivity import sensitivity as vary
+
+            moved = vary(
+                law,
+                source,
+                flops=flops,
+                objective=objective,  # type: ignore[arg-type]
+                delta=delta,
+                starts=starts,
+                fix=fixed(fix),
+                seed=seed,
+                mapping=pairs(map_),
+                where=where,
+                params_column=params_column,
+                drop_bad=drop_bad,
+                fit=found,
+                progress=progress,
+            )
     if out:
         found.save(out)
+    if moved is not None and sensitivity_plot:
+        from ..files import write_meta
+        from ..show import plot as draw
+
+        draw.save(draw.draw_sensitivity(moved), sensitivity_plot)
+        write_meta(sensitivity_plot, "scaling-lab/plot/1", dict(found.made_by["inputs"]), seed=seed)
     warn(found.warnings, found.notes)
     if json:
-        show_json(found.to_dict())
+        show_json(found.to_dict() | ({} if moved is None else {"sensitivity": moved.to_dict()}))
     else:
         show(terminal.fit(found))
+        if moved is not None:
+            show(f"\n{terminal.sensitivity(moved)}")
         if out:
             show(f"saved to {out}")
     fail_on(fail, found.warnings)
+
+
+def _source(
+    law: str, table: str, sensitivity: bool, flops: float | None, plot: str | None, out: str | None
+) -> Any:
+    """The table's path, or the table itself where it is read in several ways, as stdin can't be.
+
+    Checks the options of --sensitivity before any work is done.
+    """
+    if not sensitivity and plot is None:
+        if flops is not None:
+            raise UsageError("--flops is what --sensitivity decides for; give both, or split a budget with allocate")
+        return table
+    if law == "auto":
+        raise UsageError("--sensitivity refits one law, and auto blends several: name one of them, as chinchilla")
+    from ..files import check_writable
+    from ..tables import read_content, table_of
+
+    check_writable(plot)
+    check_apart("--sensitivity-plot", plot, table, out)
+    if plot is not None:
+        from ..show import plot as draw
+
+        draw.check_kind(plot)
+    return table_of(read_content(table))
 
 
 def predict(
@@ -98,7 +162,6 @@ def predict(
     """Predict the loss at points, each with an interval and its distance from the data."""
     from ..engine.predict import predict as run
     from ..engine.result import Fit
-    from ..errors import UsageError
     from ..show import terminal
 
     if bool(at) == bool(table):

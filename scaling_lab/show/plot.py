@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import re
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ from .answer import Allocation, value_of
 
 if TYPE_CHECKING:
     from ..decide.isoflop import IsoFlop, Profile
+    from ..decide.refits import Choice
+    from ..decide.sensitivity import Sensitivity
     from ..engine.backtest import Backtest, Scored
 
 Floats = NDArray[np.float64]
@@ -107,6 +110,11 @@ def allocations(found: Sequence[Allocation]) -> str:
     return svg(draw_allocations(found))
 
 
+def sensitivity(found: Sensitivity) -> str:
+    """SVG: how far each other way to make the fit moves the decision, worst first."""
+    return svg(draw_sensitivity(found))
+
+
 def svg(drawing: Drawing) -> str:
     """The drawing as an SVG element: same figure, same bytes; ids of its own, so that a page can hold many."""
     text = _render(drawing.figure, "svg").decode("utf-8")
@@ -131,6 +139,12 @@ def svg(drawing: Drawing) -> str:
     return f"{head}>{spoken}{rest}"
 
 
+def check_kind(path: str | os.PathLike[str] | None) -> None:
+    """Raises UsageError before long work starts, where no figure is saved under such an ending; None passes."""
+    if path is not None and Path(path).suffix.lower() not in (".svg", ".png", ".pdf"):
+        raise UsageError(f"{os.fspath(path)}: figures are saved as .svg, .png or .pdf")
+
+
 def save(drawing: Drawing | str, path: str | os.PathLike[str]) -> Path:
     """Writes a drawing as .svg, .png or .pdf by the path's ending (SVG text as .svg only), whole or not at all."""
     kind = Path(path).suffix.lower().lstrip(".")
@@ -138,8 +152,7 @@ def save(drawing: Drawing | str, path: str | os.PathLike[str]) -> Path:
         if kind != "svg":
             raise UsageError(f"{os.fspath(path)}: SVG text is saved as .svg; give the drawing itself for .{kind}")
         return write_bytes(path, f"{drawing}\n".encode())
-    if kind not in ("svg", "png", "pdf"):
-        raise UsageError(f"{os.fspath(path)}: figures are saved as .svg, .png or .pdf")
+    check_kind(path)
     if kind == "svg":
         return write_bytes(path, f"{svg(drawing)}\n".encode())
     return write_bytes(path, _render(drawing.figure, kind))
@@ -621,3 +634,70 @@ def draw_allocations(found: Sequence[Allocation]) -> Drawing:
         f"{words.amounts({'params': ordered[-1].params.value})}."
     )
     return Drawing(figure, "Compute-optimal size and data against compute", text)
+
+
+# ------------------------------------------------------------------------------------------------------ sensitivity
+
+# What a choice is about, its colour and the kinds of choices that it holds.
+_ABOUT = (
+    ("how it is fitted", VERMILLION, ("objective", "solver", "form")),
+    ("what is counted", GREEN, ("count", "flops")),
+    ("which rows", BLUE, ()),
+)
+# Beyond this many the bars are too thin to read; the table has them all.
+MOST_BARS = 28
+
+
+def draw_sensitivity(found: Sensitivity) -> Drawing:
+    """A bar for each choice from the decision as asked for to its own, worst on top: D/N, or the loss alone."""
+    shown = found.shown()[0][:MOST_BARS]
+    base = getattr(found.base.decision, found.measure)
+    values = np.array([getattr(c.decision, found.measure) for c in shown], dtype=float)
+    with _style():
+        figure = _empty(WIDTH, 1.5 + 0.29 * len(shown))
+        axes = figure.subplots()
+        for label, color, _ in _ABOUT:
+            at = [i for i, c in enumerate(shown) if _about(c) == label]
+            if at:
+                axes.barh(at, values[at] - base, left=base, height=0.62, color=color, label=label, zorder=2)
+        if found.interval is not None:
+            label = f"bootstrap's {words.percent(found.level)} interval"
+            axes.axvspan(*found.interval, color="#ececec", linewidth=0, zorder=0, label=label)
+        axes.axvline(base, color=BLACK, linewidth=1.2, zorder=3, label="as asked")
+        _decision_axis(axes, found, np.array([base, *values, *(found.interval or ())]))
+        for i, value in enumerate(values):
+            side = 1 if value >= base else -1
+            axes.annotate(
+                f"{value:.4g}", (value, i), xytext=(3 * side, 0), textcoords="offset points", va="center",
+                ha="left" if side > 0 else "right", fontsize=8.5, color="#333333", zorder=4,
+            )  # fmt: skip
+        axes.set_yticks(range(len(shown)), [_folded(c.name) for c in shown], fontsize=8)
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="y", visible=False)
+        _legend(figure, axes, 5)
+    low, high = values.min(initial=base), values.max(initial=base)
+    text = f"As asked {base:.4g}; over the {len(shown)} choices drawn {low:.4g} to {high:.4g}, worst first: "
+    text += "; ".join(f"{words.clean(c.name)} {v:.4g}" for c, v in zip(shown[:5], values, strict=False))
+    return Drawing(figure, f"Sensitivity of {found.law} to how it was fitted", f"{text}.")
+
+
+def _about(choice: Choice) -> str:
+    return next((label for label, _, kinds in _ABOUT if choice.kind in kinds), _ABOUT[-1][0])
+
+
+def _folded(name: str) -> str:
+    """A choice's name on two lines at most."""
+    lines = textwrap.wrap(words.clean(name), 46)
+    return "\n".join(lines if len(lines) <= 2 else [lines[0], f"{lines[1][:44]} …"])
+
+
+def _decision_axis(axes: Axes, found: Sensitivity, values: Floats) -> None:
+    place = ", ".join(words.amount(name, value) for name, value in found.at.items())
+    if found.measure == "loss":
+        unit = words.unit_of(found.target)
+        axes.set_xlabel(f"{words.clean(found.target)}{f' ({unit})' if unit else ''} at {place}")
+        axes.margins(x=0.14)
+        return
+    _log_axis(axes.xaxis, *_margins(values, share=0.14), lambda value: f"{value:.4g}")
+    axes.set_xlabel(f"compute-optimal tokens per parameter at {place}")

@@ -16,6 +16,8 @@ from . import words
 if TYPE_CHECKING:
     from ..decide.allocate import Allocation, Quantile
     from ..decide.isoflop import Envelope, IsoFlop, PowerLaw
+    from ..decide.refits import Choice
+    from ..decide.sensitivity import Sensitivity
     from ..engine.backtest import Backtest
     from ..engine.predict import Predictions
     from ..engine.result import Fit, Notice
@@ -264,6 +266,90 @@ def _power_laws(found: Sequence[tuple[str, PowerLaw]]) -> str:
 
 def _count(value: float | None) -> str:
     return "-" if value is None else format_quantity(value)
+
+
+def sensitivity(found: Sensitivity) -> str:
+    """The range of the decision over every other way to make the fit, then those ways, worst first."""
+    shown, rest = found.shown()
+    tail = [*_others(found, rest), *(_faulty(found, choice) for choice in found.faulty)]
+    tail += [f"{choice.name}: {choice.note}" for choice in shown if choice.note not in ("", found.base.note)]
+    tail += [f"no answer {choice.name}: {choice.why}" for choice in found.failed]
+    head = prose(*_decided(found), *_ranges(found))
+    return "\n\n".join([head, _choices(found, [found.base, *shown]), *([prose(*tail, *found.notes)] if tail else [])])
+
+
+def _decided(found: Sensitivity) -> list[str]:
+    place = ", ".join(words.amount(name, value) for name, value in found.at.items())
+    count = words.plural(len(found.choices), "other choice")
+    lines = [f"sensitivity of the decision at {place} ({found.how}): {count}, each changed alone"]
+    if found.base.note:
+        lines.append(f"the fit as asked for: {found.base.note}")
+    return lines
+
+
+_DECIDED = {"params": "parameters", "tokens": "tokens", "tokens_per_param": "tokens per parameter", "loss": "loss"}
+
+
+def _ranges(found: Sensitivity) -> list[str]:
+    """A line for each quantity decided, with its range and, where known, the bootstrap's interval."""
+    lines = []
+    for name, label in _DECIDED.items():
+        ends = found.range(name)
+        if ends is None:
+            continue
+        write = _loss if name == "loss" else format_quantity
+        label = words.clean(found.target) if name == "loss" else label
+        line = f"{label}: {write(ends[0])} to {write(ends[1])}, {write(getattr(found.base.decision, name))} as asked"
+        if name == found.measure and found.interval is not None:
+            low, high = (write(end) for end in found.interval)
+            line += (
+                f"; the bootstrap's {words.percent(found.level)} interval is {low} to {high}, and {found.outside:,} of "
+                f"{words.plural(len(found.choices), 'choice')} {'lies' if found.outside == 1 else 'lie'} outside it"
+            )
+        lines.append(line)
+    return lines
+
+
+def _loss(value: float) -> str:
+    return words.number(value, 5)
+
+
+def _choices(found: Sensitivity, shown: Sequence[Choice]) -> str:
+    base = found.base.decision
+    body: list[tuple[str, ...]] = []
+    loss = words.clean(found.target)
+    for choice in shown:
+        d = choice.decision
+        end = (_loss(d.loss), "" if choice is found.base else f"{round(d.loss - base.loss, 4) + 0.0:+.4f}")
+        if d.params is None or d.tokens is None or d.tokens_per_param is None or base.tokens_per_param is None:
+            body.append((choice.name, f"{choice.rows:,}", *end))
+            continue
+        times = "" if choice is found.base else f"x {d.tokens_per_param / base.tokens_per_param:.3g}"
+        split = (format_quantity(d.params), format_quantity(d.tokens), format_quantity(d.tokens_per_param), times)
+        body.append((choice.name, f"{choice.rows:,}", *split, *end))
+    if base.params is None:
+        return table(("choice", "rows", loss, "change"), body, "prrr")
+    return table(("choice", "rows", "params", "tokens", "D/N", "change", loss, "change"), body, "prrrrrrr")
+
+
+def _others(found: Sensitivity, rest: Sequence[Choice]) -> list[str]:
+    """A line for the runs left out that the table has no room for."""
+    if not rest:
+        return []
+    values = [getattr(choice.decision, found.measure) for choice in rest]
+    write = _loss if found.measure == "loss" else format_quantity
+    unsettled = sum(bool(choice.note) for choice in rest)
+    more = f"; {unsettled:,} of these refits did not settle" if unsettled else ""
+    runs = f"each of the other {len(rest):,} runs" if len(rest) > 1 else "the other run"
+    measure = words.clean(found.target) if found.measure == "loss" else _DECIDED[found.measure]
+    return [f"without {runs}: {measure} {write(min(values))} to {write(max(values))}{more}"]
+
+
+def _faulty(found: Sensitivity, choice: Choice) -> str:
+    value = getattr(choice.decision, found.measure)
+    measure = words.clean(found.target) if found.measure == "loss" else _DECIDED[found.measure]
+    write = _loss if found.measure == "loss" else format_quantity
+    return f"in no range, for it is no optimum: {choice.name}: {measure} {write(value)} ({choice.note})"
 
 
 # -------------------------------------------------------------------------------------------------------------- laws
