@@ -77,6 +77,15 @@ class Coordinates:
         real = np.array([p.domain == "real" for p in self.free], dtype=bool)
         return ByDual(lambda theta: self.model(x, theta), real)
 
+    def predictions(self, x: Mapping[str, Floats], theta: Floats) -> Floats:
+        """The law (B, n) at inputs (n,), infinite or NaN where it is no number."""
+        kernel = self.kernel(x)
+        if isinstance(kernel, PowerSum):
+            return kernel.predictions(theta)
+        with np.errstate(all="ignore"):
+            out = np.asarray(self.law.predict(dict(x), **self.to_params(theta)), dtype=float)
+        return np.broadcast_to(out, (len(theta), len(next(iter(x.values())))))
+
     def random(self, count: int, rng: np.random.Generator) -> Floats:
         """Starts (count, p) drawn evenly over the start ranges, in logarithm where the range keeps one sign."""
         columns = []

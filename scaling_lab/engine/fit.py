@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -318,14 +318,13 @@ def _objectives(
     coordinates: Coordinates, rows: Rows, objective: Objective, theta: Floats, pull: Pull | None = None
 ) -> Floats:
     """The objective (B,) at starts (B, p), infinite where it is not a number."""
-    target, size = objective.scale(rows.y), chunk_size(rows.used)
+    target, size = objective.scale(rows.y), chunk_size(rows.used, LINEAR_BLOCK)
     parts = []
     for at in range(0, len(theta), size):
         params = coordinates.to_params(theta[at : at + size])
         with np.errstate(all="ignore"):
-            r = objective.residual(np.asarray(coordinates.law.predict(dict(rows.x), **params)), target)
-            terms = objective.terms(np.broadcast_to(r, (len(theta[at : at + size]), rows.used)))
-            parts.append(terms @ rows.weights)
+            r = objective.residual(coordinates.predictions(rows.x, theta[at : at + size]), target)
+            parts.append(objective.terms(r) @ rows.weights)
     total = np.concatenate(parts)
     if pull is not None:
         total = total + pull.value(theta)
@@ -406,15 +405,7 @@ def solve_linear(coordinates: Coordinates, rows: Rows, named: Mapping[str, Float
     linear = [p for p in coordinates.free if p.name in law.linear]
     held = {name: np.full((count, 1), value) for name, value in coordinates.fixed.items()}
     held |= {name: values[:, None] for name, values in named.items()}
-    zero = {name: np.zeros((count, 1)) for name in law.linear if name not in held}
-
-    def basis(name: str | None) -> Floats:
-        one = {} if name is None else {name: np.ones((count, 1))}
-        return np.broadcast_to(np.asarray(law.predict(dict(rows.x), **(zero | held | one))), (count, rows.used))
-
-    with np.errstate(all="ignore"):
-        offset = basis(None)
-        columns = np.nan_to_num(np.stack([basis(p.name) - offset for p in linear], axis=1), posinf=0.0, neginf=0.0)
+    offset, columns = _bases(law, rows, held, linear, count)
     target = rows.y - offset[0] if coordinates.fixed else rows.y
     weights = rows.weights * (rows.y**-2.0 if law.residual == "log" else 1.0)
     if coordinates.fixed and np.any(offset != offset[:1]):
@@ -429,6 +420,30 @@ def solve_linear(coordinates: Coordinates, rows: Rows, named: Mapping[str, Float
     floor = 0.03 * float(np.mean(np.abs(rows.y))) / np.where(size > 0, size, 1.0)
     coefficients = np.maximum(coefficients, floor)
     return {p.name: coefficients[:, i] for i, p in enumerate(linear)}
+
+
+def _bases(
+    law: Law, rows: Rows, held: Mapping[str, Floats], linear: Sequence[Param], count: int
+) -> tuple[Floats, Floats]:
+    """What the law is without its linear parameters (count, n), and what one of each adds (count, k, n)."""
+    shape = (count, rows.used)
+    powers = {power.coefficient: power for power in law.powers}
+    if set(law.linear) <= set(powers) and not set(powers) & set(held):
+        columns = np.ones((count, len(linear), rows.used))
+        for i, power in enumerate(powers[p.name] for p in linear):
+            if power.factor:
+                np.exp(power.sign * held[power.exponent] * np.log(rows.x[power.factor]), out=columns[:, i])
+        return np.zeros(shape), columns
+    zero = {name: np.zeros((count, 1)) for name in law.linear if name not in held}
+
+    def basis(name: str | None) -> Floats:
+        one = {} if name is None else {name: np.ones((count, 1))}
+        return np.broadcast_to(np.asarray(law.predict(dict(rows.x), **{**zero, **held, **one})), shape)
+
+    with np.errstate(all="ignore"):
+        offset = basis(None)
+        columns = np.stack([basis(p.name) - offset for p in linear], axis=1)
+        return offset, np.nan_to_num(columns, posinf=0.0, neginf=0.0)
 
 
 def _spread(draws: Floats, count: int) -> Floats:

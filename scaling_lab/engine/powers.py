@@ -92,6 +92,17 @@ class PowerSum(Kernel):
                     out[:, term.coefficient] += sign * term.middle * term.powers(theta)[0]
         return out
 
+    def predictions(self, theta: Floats) -> Floats:
+        """The sum (b, n) at theta (b, p), several times faster than powers are."""
+        with np.errstate(all="ignore"):
+            phi = self.inward(theta)
+            out = self.terms[0].sizes(phi)
+            for term in self.terms[1:]:
+                out += term.sizes(phi)
+            if self.flat:
+                out += np.exp(self.flat.heights(phi))[:, None]
+        return out
+
     def derivatives(
         self, theta: Floats, target: Floats, weights: Floats, objective: Objective, width: float, pull: Pull | None
     ) -> Derivatives:
@@ -107,10 +118,7 @@ class PowerSum(Kernel):
         self, phi: Floats, target: Floats, weights: Floats, objective: Objective, width: float
     ) -> Derivatives:
         powers = [term.powers(phi) for term in self.terms]
-        sizes = [
-            np.exp(np.stack([term.heights(phi), q], axis=1) @ term.first.T)
-            for term, (q, _, _) in zip(self.terms, powers, strict=True)
-        ]
+        sizes = [term.sizes(phi) for term in self.terms]
         flat = np.exp(self.flat.heights(phi)) if self.flat else np.zeros(len(phi))
         f = sizes[0] + flat[:, None]
         for size in sizes[1:]:
@@ -207,6 +215,11 @@ class _Term:
     def heights(self, phi: Floats) -> Floats:
         """Logarithm of the term where log x is at its middle, (b,)."""
         return np.full(len(phi), self.height) if self.coefficient is None else phi[:, self.coefficient]
+
+    def sizes(self, phi: Floats) -> Floats:
+        """The term itself, (b, n)."""
+        out: Floats = np.stack([self.heights(phi), self.powers(phi)[0]], axis=1) @ self.first.T
+        return np.exp(out, out=out)
 
     def powers(self, phi: Floats) -> tuple[Floats, Floats, Floats]:
         """The power of x and its first and second derivative towards the exponent's column, each (b,)."""

@@ -478,8 +478,8 @@ def in_chunks(
 def nonnegative_least_squares(basis: Floats, target: Floats, weights: Floats) -> tuple[Floats, Floats]:
     """Coefficients (G, k) >= 0 and squared error (G,) of target (n,) on each of G bases (G, k, n), rows weighted.
 
-    All subsets of the k columns are solved and the best feasible one is kept: exact, and for k up to 4 cheaper in a
-    batch than an active-set loop.
+    All subsets of the k columns are solved, where all k together are not feasible, and the best feasible one is kept:
+    exact, and for k up to 4 cheaper in a batch than an active-set loop.
     """
     G, k, _ = basis.shape
     size = np.sqrt(np.mean(basis * basis, axis=2))
@@ -489,14 +489,18 @@ def nonnegative_least_squares(basis: Floats, target: Floats, weights: Floats) ->
     moment = scaled @ (weights * target)
     base = float(np.sum(weights * target * target))
     best, coefficients = np.full(G, base), np.zeros((G, k))
-    for count in range(1, k + 1):
+    gram += 1e-14 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(k)
+    # Where the solution of all columns has no negative part it is the best there is.
+    left = np.arange(G)
+    for count in range(k, 0, -1):
         for subset in combinations(range(k), count):
             at = np.array(subset)
-            part = gram[:, at[:, None], at] + 1e-14 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(count)
-            solved = _solve(part, moment[:, at])
-            error = base - np.sum(solved * moment[:, at], axis=1)
-            take = (solved >= 0).all(axis=1) & (error < best)
-            best[take] = error[take]
-            coefficients[take] = 0.0
-            coefficients[take[:, None] & np.isin(np.arange(k), at)[None, :]] = solved[take].ravel()
+            solved, pivot = solve_positive(gram[left[:, None, None], at[:, None], at], moment[left[:, None], at])
+            error = base - np.sum(solved * moment[left[:, None], at], axis=1)
+            take = (pivot > 0) & (solved >= 0).all(axis=1) & (error < best[left])
+            best[left[take]] = error[take]
+            coefficients[left[take]] = 0.0
+            coefficients[left[take][:, None], at] = solved[take]
+        if count == k:
+            left = left[(coefficients[left] == 0).any(axis=1)]
     return coefficients / size, best

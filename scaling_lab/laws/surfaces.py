@@ -21,7 +21,10 @@ def _chinchilla_tied(x: dict[str, Array], E: Array, A: Array, B: Array, alpha: A
 
 
 def _kaplan_nd(x: dict[str, Array], N_c: Array, D_c: Array, alpha_N: Array, alpha_D: Array) -> Array:
-    return ((N_c / x["params"]) ** (alpha_N / alpha_D) + D_c / x["tokens"]) ** alpha_D
+    # The printed formula, written so that no digits are lost where both terms are near one: a large alpha_D with a small
+    # D_c tends to (N_c / params)**alpha_N * exp(D / tokens), and real tables lead there.
+    size = np.expm1(alpha_N / alpha_D * np.log(N_c / x["params"]))
+    return np.exp(alpha_D * np.log1p(size + D_c / x["tokens"]))
 
 
 # The start ranges enclose every fit of this family that we know of (E of repeated public fits 0.2 to 2, exponents

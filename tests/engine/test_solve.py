@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,8 +13,9 @@ from scipy.special import huber
 from scaling_lab.engine import solve
 from scaling_lab.engine.coordinates import Coordinates
 from scaling_lab.engine.dual import Dual
-from scaling_lab.engine.solve import Objective, Solutions, newton, nonnegative_least_squares
-from scaling_lab.laws import LAWS
+from scaling_lab.engine.powers import PowerSum
+from scaling_lab.engine.solve import Objective, Pull, Solutions, newton, nonnegative_least_squares
+from scaling_lab.laws import LAWS, Law
 
 
 def test_objective_terms_are_scipys_huber() -> None:
@@ -94,26 +97,132 @@ def test_workers_and_chunks_do_not_change_the_numbers(epoch: pd.DataFrame) -> No
     np.testing.assert_allclose(one.value, many.value, rtol=1e-12)
 
 
-def test_resamples_are_never_worse_than_scipys_best_of_several_starts(epoch: pd.DataFrame) -> None:
-    """50 resamples, scipy L-BFGS-B then BFGS from 20 starts each: ours is at most 1e-9 above."""
+@pytest.mark.data
+def test_resamples_are_never_worse_than_scipys_best_of_twenty_starts(epoch: pd.DataFrame) -> None:
+    """Ours is at most 1e-9 above the best of 20 random starts of scipy's BFGS.
+
+    SCALING_LAB_RESAMPLES says of how many resamples; all 50 (twenty seconds and more) pass.
+    """
+    count = int(os.environ.get("SCALING_LAB_RESAMPLES", "15"))
     coordinates = Coordinates(LAWS["chinchilla"], {})
     x = {"params": epoch.params_total.to_numpy(), "tokens": epoch.tokens.to_numpy()}
     log_n, log_d, y = np.log(x["params"]), np.log(x["tokens"]), np.log(epoch.loss.to_numpy())
     rng = np.random.default_rng(5)
-    weights = rng.multinomial(240, np.ones(240) / 240, 50).astype(float)
+    weights = rng.multinomial(240, np.ones(240) / 240, count).astype(float)
     best = np.log([1.817218, 477.826, 2143.42, 0.3473105, 0.3671724])
-    found = newton(lambda t: coordinates.model(x, t), np.tile(best, (50, 1)), y, weights, Objective())
+    found = newton(coordinates.kernel(x), np.tile(best, (count, 1)), y, weights, Objective())
 
     def both(t: np.ndarray, w: np.ndarray) -> tuple[float, np.ndarray]:
-        e, a, b, alpha, beta = np.exp(t)
-        parts = np.stack([np.full(240, e), a * np.exp(-alpha * log_n), b * np.exp(-beta * log_d)])
-        share = parts / parts.sum(0)
-        r = np.log(parts.sum(0)) - y
+        e, a, b = t[:3]
+        alpha, beta = np.exp(t[3:])
+        parts = np.stack([np.full(240, e), a - alpha * log_n, b - beta * log_d])
+        top = parts.max(0)
+        total = top + np.log(np.exp(parts - top).sum(0))
+        share = np.exp(parts - total)
+        r = total - y
         pull = w * np.clip(r, -1e-3, 1e-3)
         slopes = [*(share @ pull), -alpha * np.sum(pull * share[1] * log_n), -beta * np.sum(pull * share[2] * log_d)]
         return 1e6 * float(np.sum(w * huber(1e-3, r))), 1e6 * np.array(slopes)
 
-    for b in range(0, 50, 5):  # every fifth here; bench/ and the notebook in docs/LOG.md ran all fifty
-        starts = best + rng.normal(0, 0.3, (6, 5))
-        scipys = min(minimize(both, s, (weights[b],), jac=True, method="BFGS").fun / 1e6 for s in starts)
-        assert found.value[b] <= scipys + 1e-9
+    starts = coordinates.random(20, rng)
+    assert (found.status == solve.CONVERGED).all()
+    for b in range(count):
+        # Steps of its line search overflow now and then; it comes back from them.
+        with np.errstate(over="ignore", invalid="ignore"):
+            ends = [minimize(both, s, (weights[b],), jac=True, method="BFGS").fun / 1e6 for s in starts]
+        assert found.value[b] <= np.nanmin(ends) + 1e-9
+
+
+SUMS = pytest.mark.parametrize("law", [law for law in LAWS.values() if law.powers], ids=lambda law: law.name)
+OBJECTIVES = [
+    Objective(),
+    Objective("l2"),
+    Objective("l1"),
+    Objective("huber", 0.1, "plain"),
+    Objective("l2", on="plain"),
+]
+
+
+@SUMS
+@pytest.mark.parametrize("held", ["nothing", "a coefficient", "an exponent"])
+def test_a_sum_of_powers_has_the_derivatives_of_its_duals(law: Law, held: str) -> None:
+    """Value exact, gradient and Hessian in the kernel's own coordinates by differences of value and gradient."""
+    rng = np.random.default_rng(0)
+    n, width, h = 40, 0.3, 1e-5
+    x = {name: 10 ** rng.uniform(7, 12, n) for name in law.inputs}
+    fix = {"nothing": {}, "a coefficient": {law.powers[0].coefficient: 1.5}, "an exponent": {}}[held]
+    if held == "an exponent":
+        exponent = next(power.exponent for power in law.powers if power.exponent)
+        fix = {exponent: 0.3 if law.param(exponent).domain == "positive" else -0.3}
+    coordinates = Coordinates(law, fix)
+    kernel, plain = coordinates.kernel(x), solve.ByDual(lambda theta: coordinates.model(x, theta))
+    assert isinstance(kernel, PowerSum)
+    theta = coordinates.random(6, rng)
+    own = kernel.inward(theta)
+    np.testing.assert_allclose(kernel.outward(own), theta, atol=1e-12)
+    np.testing.assert_allclose(kernel.predictions(theta), coordinates.model(x, theta).value, rtol=1e-12)
+    weights = rng.integers(0, 3, (6, n)).astype(float)
+    pull = Pull(theta[0] + 0.1, np.arange(1.0, theta.shape[1] + 1))
+    for objective in OBJECTIVES:
+        target = objective.scale(10 ** rng.uniform(0.2, 0.6, n))
+        for held_to in (None, pull):
+            rest = (target, weights, objective, width, held_to)
+            total, gradient, hessian, _ = kernel.derivatives(own, *rest)
+            np.testing.assert_allclose(total, plain.derivatives(theta, *rest)[0], rtol=1e-10)
+            for i in range(theta.shape[1]):
+                step = np.zeros(theta.shape[1])
+                step[i] = h
+                up, down = kernel.derivatives(own + step, *rest), kernel.derivatives(own - step, *rest)
+                size = np.abs(gradient).max()
+                np.testing.assert_allclose((up[0] - down[0]) / (2 * h) / size, gradient[:, i] / size, atol=2e-6)
+                # A row that crosses the Huber width inside the difference bends the gradient by its own share of it.
+                size = np.abs(hessian).max(axis=(1, 2))[:, None]
+                np.testing.assert_allclose((up[1] - down[1]) / (2 * h) / size, hessian[:, i] / size, atol=2e-3)
+
+
+@SUMS
+def test_a_sum_of_powers_has_the_hessian_of_its_duals(law: Law) -> None:
+    """To rounding, where the kernel's coordinates are theta: all inputs at their geometric mean one."""
+    rng = np.random.default_rng(1)
+    coordinates = Coordinates(law, {})
+    x = {name: 10 ** (v - v.mean()) for name in law.inputs for v in [rng.uniform(-1.5, 1.5, 30)]}
+    theta = np.log(rng.uniform(0.2, 2.0, (5, len(coordinates.free))))
+    kernel, plain = coordinates.kernel(x), solve.ByDual(lambda t: coordinates.model(x, t))
+    for objective in OBJECTIVES:
+        target, weights = objective.scale(10 ** rng.uniform(0.1, 0.6, 30)), rng.uniform(0.0, 2.0, (5, 30))
+        ours = kernel.derivatives(theta, target, weights, objective, 0.2, None)
+        theirs = plain.derivatives(theta, target, weights, objective, 0.2, None)
+        for part, want in zip(ours[:3], theirs[:3], strict=True):
+            np.testing.assert_allclose(part, want, rtol=1e-9, atol=1e-11 * np.abs(want).max())
+
+
+def test_a_held_coefficient_of_nothing_leaves_its_term_out() -> None:
+    coordinates = Coordinates(LAWS["chinchilla"], {"E": 0.0})
+    x = {"params": np.geomspace(1e7, 1e10, 9), "tokens": np.geomspace(1e9, 1e12, 9)}
+    theta = coordinates.random(3, np.random.default_rng(0))
+    target, weights = np.log(np.linspace(4.0, 2.0, 9)), np.ones(9)
+    ours = coordinates.kernel(x).derivatives(theta, target, weights, Objective(), 0.1, None)
+    assert all(np.isfinite(part).all() for part in ours)
+
+
+def test_a_parameter_that_runs_away_is_at_its_bound() -> None:
+    """A term that the data lack: its logarithm goes to minus infinity and the start has settled there."""
+    coordinates = Coordinates(LAWS["hestness"], {})
+    x = {"tokens": np.geomspace(1e8, 1e12, 12)}
+    y = np.log(300.0 * x["tokens"] ** -0.25)
+    found = newton(coordinates.kernel(x), np.log([[200.0, 0.2, 0.5]]), y, np.ones(12), Objective("l2"), max_steps=200)
+    assert found.status.tolist() == [solve.AT_BOUND]
+    assert solve.settled(found.status).all()
+    assert np.exp(found.theta[0, 2]) < 1e-6
+
+
+def test_small_positive_matrices_are_solved_and_others_are_told() -> None:
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(7, 4, 6))
+    matrix, right = root @ root.transpose(0, 2, 1), rng.normal(size=(7, 4))
+    matrix[3] -= 20 * np.eye(4)
+    found, pivot = solve.solve_positive(matrix, right)
+    assert (pivot > 0).tolist() == [True] * 3 + [False] + [True] * 3
+    good = pivot > 0
+    np.testing.assert_allclose(found[good], np.linalg.solve(matrix[good], right[good][:, :, None])[:, :, 0], rtol=1e-9)
+    assert (found[3] == 0).all()
