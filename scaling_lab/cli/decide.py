@@ -80,6 +80,7 @@ def isoflop(
     params_column: ParamsColumnOption = None,
     drop_bad: DropBadOption = False,
     plot: Annotated[str | None, typer.Option(metavar="FILE.svg", help="Draw the profiles and their minima.")] = None,
+    fail: FailOnOption = None,
     json: JsonOption = False,
 ) -> None:
     """Find the best size of each compute budget and the power law through them (approach 2)."""
@@ -105,11 +106,12 @@ def isoflop(
 
         write_text(plot, draw.profiles(found))
         write_meta(plot, "scaling-lab/plot/1", {} if table == "-" else {table: sha256_file(table)})
-    warn((), found.notes)
+    warn(found.warnings, found.notes)
     if json:
         show_json(found.to_dict())
     else:
         show(terminal.isoflop(found))
+    fail_on(fail, found.warnings)
 
 
 def envelope(

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engine.codes import severity
+from ..engine.result import Notice
 from ..errors import BadInput, NotEnoughData, UsageError
 from ..tables import Rows, Table, read_table, rows_for
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Method = Literal["akima", "parabola"]
+AT_EDGE = "minimum at the edge"
 METHODS: tuple[Method, ...] = ("akima", "parabola")
 
 
@@ -71,6 +74,19 @@ class IsoFlop:
     rows: Mapping[str, Any]
     notes: tuple[str, ...]
 
+    @property
+    def warnings(self) -> tuple[Notice, ...]:
+        """A warning where budgets have their minimum at the edge of the sizes that were tried."""
+        edge = [p for p in self.profiles if p.status == AT_EDGE]
+        if not edge:
+            return ()
+        budgets = ", ".join(f"{p.flops:.3g}" for p in edge[:5]) + (", ..." if len(edge) > 5 else "")
+        message = (
+            f"{len(edge)} of {len(self.profiles)} budgets ({budgets} FLOP) have their minimum at the edge of the sizes "
+            "tried and are not used: the power law rests on the others; add sizes beyond that edge"
+        )
+        return (Notice("SL203", severity("SL203"), message),)
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON of `isoflop --json`."""
         return {
@@ -85,6 +101,7 @@ class IsoFlop:
             "profiles": [asdict(profile) for profile in self.profiles],
             "rows": dict(self.rows),
             "notes": list(self.notes),
+            "warnings": [asdict(notice) for notice in self.warnings],
         }
 
 
@@ -269,7 +286,7 @@ def _akima(log_n: Floats, log_loss: Floats) -> _Minimum:
     dense = np.append(np.concatenate(steps), log_n[-1])
     at = int(np.argmin(curve(dense)))
     if at in (0, len(dense) - 1):
-        return (float(dense[at]), float(curve(dense[at]))), "minimum at the edge"
+        return (float(dense[at]), float(curve(dense[at]))), AT_EDGE
     best = minimize_scalar(curve, bounds=(dense[at - 1], dense[at + 1]), method="bounded", options={"xatol": 1e-10})
     return (float(best.x), float(best.fun)), "used"
 
@@ -280,7 +297,7 @@ def _parabola(log_n: Floats, log_loss: Floats) -> _Minimum:
     if len(log_n) < 3:
         return None, f"only {len(log_n)} size{'s' if len(log_n) != 1 else ''}"
     if at in (0, len(log_n) - 1):
-        return (float(log_n[at]), float(log_loss[at])), "minimum at the edge"
+        return (float(log_n[at]), float(log_loss[at])), AT_EDGE
     first = int(np.clip(at - 2, 0, max(len(log_n) - 5, 0)))
     x, y = log_n[first : first + 5], log_loss[first : first + 5]
     a, b, c = np.polyfit(x - log_n[at], y, 2)
@@ -288,7 +305,7 @@ def _parabola(log_n: Floats, log_loss: Floats) -> _Minimum:
         return None, "the parabola has no minimum"
     place = float(log_n[at] - b / (2 * a))
     if not x[0] < place < x[-1]:
-        return (place, float(c - b * b / (4 * a))), "minimum at the edge"
+        return (place, float(c - b * b / (4 * a))), AT_EDGE
     return (place, float(c - b * b / (4 * a))), "used"
 
 

@@ -224,10 +224,13 @@ _ENTRIES = (
         "high-influence",
         "one run moves the answer by itself",
         "A result that changes with one run is that run's result. Often the run is at fault (diverged, another "
-        "tokenizer, cut short); sometimes it alone holds the information.",
-        "each run left out in turn (one Newton step ranks them, the {engine.diagnostics.REFITTED} of most effect are "
-        "refitted): a parameter, or the prediction at the largest compute of the data, moves by more than "
-        "{engine.diagnostics.INFLUENCE:g} times the standard error that it has without the run.",
+        "tokenizer, cut short); sometimes it alone holds the information. The default Huber objective is hardly moved "
+        "by a single loss, so this comes up mostly under --objective l2 or for runs far from all others.",
+        "tables of up to {engine.local.MOST_ROWS:,} rows: each run left out in turn (one Newton step ranks them, the "
+        "{engine.diagnostics.REFITTED} of most effect are refitted): a parameter, or the prediction at the largest "
+        "compute of the data, moves by more than "
+        "{engine.diagnostics.INFLUENCE:g} times the standard error that it has without the run; with few runs by more, "
+        "as Student's t lies further out than a normal error.",
         (
             "look at the run: was it finished, and measured like the others?",
             "fit without it (--where) and report both answers",
@@ -273,6 +276,58 @@ _ENTRIES = (
         "new losses drawn about the fit; runs of several rows get no intervals, for their rows share one error.",
         ("add runs", "hold parameters with --fix"),
     ),
+    Code(
+        "SL310",
+        "warning",
+        "open-interval",
+        "an end of a parameter's interval is open",
+        "With all other parameters fitted again, no value of the parameter on that side makes the law fit badly enough "
+        "to be ruled out: the data do not bound it there. The end is null, or the parameter's own bound.",
+        "--intervals profile: the profiled objective stays below its limit out to {engine.likelihood.REACH[1]:g} times "
+        "the half width that the covariance gives.",
+        ("add runs at other values of the parameter's input", "hold it with --fix, or take a law without it"),
+    ),
+    Code(
+        "SL311",
+        "warning",
+        "short-chain",
+        "the chain of emcee is too short",
+        "Steps of a chain repeat each other for an autocorrelation time. A chain of few such times has seen little of "
+        "the posterior, and does not even know that time well.",
+        "fewer than {engine.bridge.LENGTHS} autocorrelation times after {engine.bridge.MOST_STEPS} steps.",
+        ("read the intervals as rough", "take --intervals profile, which needs no chain"),
+    ),
+    Code(
+        "SL312",
+        "warning",
+        "no-covariance",
+        "the derivatives at the optimum give no covariance",
+        "Runs that are too few, or a term driven to nothing, leave the optimum's derivatives without an answer.",
+        "--intervals covariance, profile or emcee: fewer than p + 2 runs of several rows each (p + 1 of single rows) "
+        "for p free parameters, derivatives that do not tell the parameters apart, or a parameter whose change by a "
+        "factor e moves no row's prediction by more than {engine.sandwich.NOTHING:g} of itself.",
+        ("compare --intervals bootstrap", "add runs, or hold parameters with --fix"),
+    ),
+    Code(
+        "SL313",
+        "warning",
+        "lower-profile",
+        "a profile met a lower objective than the fit's",
+        "With one parameter held, the others reached a better fit than the optimum itself: that one is not the lowest.",
+        "--intervals profile: lower by more than {engine.likelihood.LOWER:g} of the objective.",
+        ("fit again with more --starts", "see whether another --seed finds it too"),
+    ),
+    Code(
+        "SL314",
+        "warning",
+        "auto-unweighed",
+        "auto could not weigh laws by inner backtests",
+        "The choice of laws rests on how they predict the larger runs of the same table. Without that there is no "
+        "evidence for one law over another.",
+        "fewer than {engine.auto.LEAST_TRAIN} rows below every inner cut or fewer than {engine.auto.LEAST_TEST} above: "
+        "the law of fewest parameters is fitted alone.",
+        ("add runs", "name a law, and say why it was taken"),
+    ),
     # -------------------------------------------------------------------------------------- 4 what is asked of a fit
     Code(
         "SL401",
@@ -291,9 +346,9 @@ _ENTRIES = (
         "An error of one sign that noise and the parameters' doubt do not explain is the law's form: its predictions "
         "beyond the data lean the same way, further out by more.",
         "fit: the mean error (in log loss) of the rows above each inner cut, over its standard error from the scatter "
-        "of the runs and the doubt of the parameters; of one sign at every cut, and its median above "
-        "{engine.uncertainty.BIASED:g}. backtest: the same for the "
-        "held-out rows, above {engine.diagnostics.HELD_OUT:g}.",
+        "of the runs and the doubt of the parameters; the mean of that over three cuts or more lies further from zero "
+        "than {engine.uncertainty.BIASED:g}. backtest: the same for the held-out rows, further than "
+        "{engine.diagnostics.HELD_OUT:g}.",
         (
             "compare laws on the same split: backtest --law all",
             "fit only the larger runs, whose law is nearer to the target's",
@@ -348,6 +403,8 @@ _ENTRIES = (
     ),
 )
 
+if len({entry.code for entry in _ENTRIES} | {entry.name for entry in _ENTRIES}) < 2 * len(_ENTRIES):
+    raise ValueError("two warnings have one code or name")
 CODES: dict[str, Code] = {entry.code: entry for entry in _ENTRIES}
 NAMES: dict[str, str] = {entry.name: entry.code for entry in _ENTRIES}
 

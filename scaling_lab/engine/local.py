@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 
 # A parameter whose change by a factor e moves no row by more than this share of the loss was driven to nothing.
 NOTHING = 1e-6
+MOST_ROWS = 20_000
 Z90 = 1.6448536269514722
 
 
@@ -152,9 +153,7 @@ class Influence:
     moved: str
 
 
-def one_step(
-    coordinates: Coordinates, rows: Rows, found: Local, objective: Objective
-) -> tuple[NDArray[np.int64], Floats]:
+def one_step(rows: Rows, found: Local, objective: Objective) -> tuple[NDArray[np.int64], Floats]:
     """The run (n,) of each row as a number, and the shift (runs, q) of the parameters without each run by one step."""
     _, run = np.unique(rows.group.astype(str), return_inverse=True)
     count = int(run.max()) + 1
@@ -185,12 +184,13 @@ def influence(
 ) -> Influence | None:
     """The run without which the answer moves most, by a refit; None where the rows can't tell the parameters.
 
+    None too beyond MOST_ROWS rows, among which one hardly counts and each refit costs seconds.
     The `most` runs that one Newton step ranks first are left out in turn. `edge` is the point (1,) whose prediction is
     watched beside the parameters.
     """
-    if found.covariance is None or rows.runs < 3:
+    if found.covariance is None or rows.used > MOST_ROWS or rows.runs < 3:
         return None
-    run, shifts = one_step(coordinates, rows, found, objective)
+    run, shifts = one_step(rows, found, objective)
     at = slopes(coordinates, edge, theta, objective.on)[0]
     watched = np.vstack([np.eye(int(found.alive.sum())), at[found.alive]])
     se = np.sqrt(np.maximum(np.einsum("wi,ij,wj->w", watched, found.covariance, watched), 1e-300))
@@ -205,6 +205,7 @@ def influence(
             target,
             weights,
             objective,
+            max_steps=40,
         )
     best: Influence | None = None
     free = [p for p, alive in zip(coordinates.free, found.alive, strict=True) if alive]

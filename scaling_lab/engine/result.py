@@ -52,9 +52,9 @@ class Noise:
 
     `sd` is a robust spread of the residuals. `drift` is the standard error of extrapolation for each factor e beyond
     the fitted range; `cuts` is how many inner backtests it rests on (0: it is the default, see engine/predict.py).
-    `bias` is the mean error of what the inner backtests held out, above zero where predictions are too high, and
-    `bias_z` the least number of standard errors it lies from zero at any cut: 0 where the cuts differ in sign, None
-    (both) where fewer than three cuts can say. A file written before they were measured has neither.
+    `bias` is the mean error of what the inner backtests held out, above zero where predictions are too high, `bias_z`
+    the mean over the cuts of that error in its standard errors; both None where fewer than three cuts can say, and in
+    files written before they were measured.
     """
 
     sd: float
