@@ -39,8 +39,13 @@ def fit(
     objective: Annotated[str, typer.Option(help="huber, l2 or l1, summed over rows.")] = "huber",
     delta: Annotated[float, typer.Option(help="Width of the Huber objective, in log loss.")] = 1e-3,
     starts: Annotated[int, typer.Option(help="Starting points to rank; the best are followed to a minimum.")] = 2304,
-    bootstrap: Annotated[int, typer.Option(help="Refits to resampled runs; 0 for none.")] = 1000,
+    bootstrap: Annotated[
+        int, typer.Option(help="Refits to resampled runs, or draws of the other --intervals; 0 for none.")
+    ] = 1000,
     resample: Annotated[str, typer.Option(help="What the bootstrap draws: runs or rows.")] = "runs",
+    intervals: Annotated[
+        str, typer.Option(help="Of the parameters, by bootstrap, profile, covariance or emcee.")
+    ] = "bootstrap",
     fix: Annotated[list[str] | None, typer.Option("--fix", metavar="NAME=VALUE", help="Hold a parameter.")] = None,
     map_: MapOption = None,
     where: WhereOption = None,
@@ -76,6 +81,7 @@ def fit(
             starts=starts,
             bootstrap=bootstrap,
             resample=resample,  # type: ignore[arg-type]
+            intervals=intervals,  # type: ignore[arg-type]
             fix=fixed(fix),
             seed=seed,
             mapping=pairs(map_),

@@ -18,7 +18,7 @@ from ..tables import Rows, Table, column_numbers, read_table
 from .coordinates import Coordinates
 from .diagnostics import leaning
 from .fit import Progress, Settings, fit_rows, law_rows
-from .metrics import Metrics, coverage, metrics
+from .metrics import Metrics, band, coverage, interval_score, metrics
 from .predict import predict
 from .result import Fit, Notice
 from .solve import Objective
@@ -68,6 +68,8 @@ class Scored:
             "warnings": [asdict(notice) for notice in self.warnings],
         }
 
+            "band": band(self.metrics.mape),
+            "interval_score": interval_score(self.measured, self.low, self.high, self.level),
 
 @dataclass(frozen=True)
 class Backtest:

@@ -16,6 +16,7 @@ from ..tables import Rows, Table, read_table, rows_for
 from . import diagnostics
 from .bootstrap import Progress, bootstrap
 from .coordinates import Coordinates
+from .likelihood import doubt
 from .local import mean_error
 from .metrics import metrics
 from .result import Estimate, Fit, stamp
@@ -35,6 +36,7 @@ from .solve import (
 )
 from .uncertainty import extent, measure_noise
 
+from .stored import METHODS
 if TYPE_CHECKING:
     import os
 
@@ -78,8 +80,12 @@ class Settings:
             raise UsageError(f"no objective {self.objective.name!r}; known: huber, l2, l1")
         if not 0 < self.objective.delta < math.inf:
             raise UsageError(f"delta is {self.objective.delta:g}; give a number above zero")
-        if self.resample not in ("runs", "rows"):
-            raise UsageError(f"no resampling of {self.resample!r}; known: runs, rows")
+        if self.resample not in RESAMPLES:
+            raise UsageError(f"no resampling of {self.resample!r}; known: {', '.join(RESAMPLES)}")
+        if self.intervals not in METHODS:
+            raise UsageError(f"no intervals by {self.intervals!r}; known: {', '.join(METHODS)}")
+        if self.intervals == "emcee" and self.bootstrap < 2:
+            raise UsageError("--intervals emcee takes its intervals from draws; give --bootstrap 2 or more")
         if self.starts < 1 or self.bootstrap < 0:
             raise UsageError("--starts is at least 1 and --bootstrap at least 0")
         if not 0 < self.level < 1:
@@ -94,7 +100,8 @@ def fit(
     delta: float = 1e-3,
     starts: int = 2304,
     bootstrap: int = 1000,
-    resample: Literal["runs", "rows"] = "runs",
+    resample: Literal["runs", "rows", "wild", "parametric"] = "runs",
+    intervals: Literal["bootstrap", "profile", "covariance", "emcee"] = "bootstrap",
     fix: Mapping[str, float] | None = None,
     seed: int = 0,
     mapping: Mapping[str, str] | None = None,
@@ -125,6 +132,7 @@ def fit(
 
 def law_rows(law: Law, table: Table, *, weights: str | None = None, drop_bad: bool = False) -> Rows:
     """The rows of a table that the law can be fitted to, each with its weight."""
+        intervals=intervals,
     positive = law.residual == "log"
     return rows_for(table, law.inputs, law.target, positive_target=positive, weights=weights, drop_bad=drop_bad)
 
@@ -140,7 +148,7 @@ def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None
         settings.objective,
         best.theta,
         best.grid,
-        count=settings.bootstrap,
+        count=settings.bootstrap if settings.intervals == "bootstrap" else 0,
         resample=settings.resample,
         seed=settings.seed,
         workers=settings.workers,
@@ -157,6 +165,20 @@ def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None
         lambda part: _quick_optimum(coordinates, part, settings),
         lambda inside, params, outside: mean_error(
             coordinates, inside, coordinates.from_array(params)[0], outside, settings.objective
+    told = None
+    if settings.intervals != "bootstrap":
+        told = doubt(
+            coordinates,
+            rows,
+            settings.objective,
+            best.theta,
+            method=settings.intervals,
+            count=settings.bootstrap,
+            resample=settings.resample,
+            seed=settings.seed,
+            level=settings.level,
+        )
+        draws = told.draws
         ),
     )
     notices = diagnostics.check(coordinates, rows, best.theta, best.account, boot, noise, settings.objective)
@@ -164,7 +186,8 @@ def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None
     return Fit(
         law=law.name,
         target=law.target,
-        params=_estimates(law, params, draws, settings),
+        params=told.estimates if told else _estimates(law, params, draws, settings),
+        intervals=told.account if told else {"method": "bootstrap"},
         objective=settings.objective,
         value=_objective(settings.objective, residuals, rows.weights),
         starts=best.account,
@@ -176,7 +199,7 @@ def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None
         rows={"read": rows.read, "used": rows.used, "dropped": dict(rows.dropped), "runs": rows.runs},
         noise=noise,
         points=_points(law, rows),
-        warnings=notices,
+        warnings=(*notices, *(told.notices if told else ())),
         notes=rows.notes,
         seed=settings.seed,
         made_by=stamp(rows.name, rows.sha256),

@@ -124,6 +124,8 @@ def _inputs_of(fit: Fit) -> dict[str, Floats]:
 def _points(fit: Fit, at: Any) -> dict[str, Floats]:
     wanted = fit.entry.inputs
     if isinstance(at, Mapping):
+    if fit.intervals["method"] != "bootstrap":
+        why = f"has no draws by {fit.intervals['method']}"
         at = [at]
     if isinstance(at, (list, tuple)):
         for point in at:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,18 @@ from .stored import check_fit
 Floats = NDArray[np.float64]
 SCHEMA = "scaling-lab/fit/1"
 # The end of an interval is the chance of single draws where fewer than about this many lie beyond it.
+if TYPE_CHECKING:
+    from .bridge import LawResult
+
 FEW = 5
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A parameter's value, bootstrap standard error and percentile interval (None without a bootstrap), and unit."""
+    """A parameter's value, standard error and interval (None where there is none), and unit.
+
+    An end of the interval that the data leave open is infinite here and null in FIT.json.
+    """
 
     value: float
     se: float | None
@@ -133,6 +139,18 @@ class Fit:
         for name, value in point.items():
             known = self.inputs.get(name, {})
             if "min" in known:
+    def to_lmfit(self) -> LawResult:
+        """The fit as an lmfit ModelResult on the rows it keeps: fit_report(), conf_interval(), eval(x={...}), emcee().
+
+        Its chi-square is twice the objective: the residuals handed to lmfit are sign(r) * sqrt(2 * weight * rho(r)).
+        Standard errors and intervals are scaled by the fit's own sandwich covariance. `x` maps each input to (n,),
+        because lmfit keeps the name `params` for itself. Raises BadInput where the fit keeps only some of its rows, and
+        for a blend of laws.
+        """
+        from .bridge import to_lmfit
+
+        return to_lmfit(self)
+
                 size = float(value)
                 if not (math.isfinite(size) and size > 0):
                     raise BadInput(f"{name} = {size:g} is not a finite number above zero", fix="mend the point")
@@ -162,6 +180,7 @@ class Fit:
             "warnings": [asdict(notice) for notice in self.warnings],
             "notes": list(self.notes),
             "seed": self.seed,
+            "intervals": dict(self.intervals),
             "made_by": self.made_by,
         }
 
@@ -235,9 +254,9 @@ class Fit:
 
 def _estimate(found: Mapping[str, Any]) -> Estimate:
     ci = found["ci"]
-    return Estimate(
-        **{**found, "value": float(found["value"]), "ci": None if ci is None else (float(ci[0]), float(ci[1]))}
-    )
+    if ci is not None:
+        ci = (-math.inf if ci[0] is None else float(ci[0]), math.inf if ci[1] is None else float(ci[1]))
+    return Estimate(**{**found, "value": float(found["value"]), "ci": ci})
 
 
 def _column(values: list[Any]) -> NDArray[Any]:

@@ -10,6 +10,7 @@ from ..laws import LAWS, Law, Param
 
 SEVERITIES = ("info", "warning", "error")
 
+METHODS = ("bootstrap", "profile", "covariance", "emcee")
 
 def check_fit(found: Mapping[str, Any]) -> Law:
     """The law of the contents of FIT.json, all of which were found sound; raises ValueError where one is not."""
@@ -109,7 +110,8 @@ def _params(found: Mapping[str, Any], law: Law) -> None:
         if estimate["se"] is not None:
             _number(estimate["se"], f"{where}.se")
         if estimate["ci"] is not None:
-            ends = [_number(end, f"{where}.ci") for end in _list(estimate["ci"], f"{where}.ci")]
+            # null is an end that the data leave open.
+            ends = [end is None or _number(end, f"{where}.ci") for end in _list(estimate["ci"], f"{where}.ci")]
             if len(ends) != 2:
                 raise ValueError(f"{where}.ci has {len(ends)} ends")
         _text(estimate["unit"], f"{where}.unit")
@@ -147,7 +149,7 @@ def _accounts(found: Mapping[str, Any]) -> None:
     for why, count in _mapping(found["rows"], "dropped").items():
         _count(count, f"rows.dropped[{why!r}]")
     for name, value in _mapping(found, "metrics").items():
-        if name != "r2" or value is not None:
+        if name not in ("r2", "spearman") or value is not None:
             _number(value, f"metrics.{name}")
 
 
@@ -202,3 +204,5 @@ def _words(found: Mapping[str, Any]) -> None:
     if "inputs" in record:
         for name, sha in _mapping(record, "inputs").items():
             _text(sha, f"made_by.inputs[{name!r}]")
+    if "intervals" in found:
+        _one_of(_mapping(found, "intervals")["method"], METHODS, "intervals.method")

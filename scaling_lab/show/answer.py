@@ -189,8 +189,10 @@ def _fitted(fit: Fit) -> str:
     e = fit.params[floor]
     low, high = e.ci or (e.value, e.value)
     level = words.percent(fit.bootstrap.get("level", 0.95))
-    doubt = "held" if e.fixed else f"{level} interval {words.span(low, high)}" if e.ci else "no interval"
-    value = words.fixed(e.value, low, high)
+    closed = math.isfinite(low) and math.isfinite(high)
+    span = words.span(low, high) if closed else words.ends((low, high))
+    doubt = "held" if e.fixed else f"{level} interval {span}" if e.ci else "no interval"
+    value = words.fixed(e.value, low, high) if closed else words.number(e.value, 4)
     return f"{text}; {fit.entry.param(floor).meaning} ({floor}): {value} {e.unit} ({doubt})."
 
 

@@ -258,7 +258,7 @@ def _parameters(fit: Fit) -> list[dict[str, str]]:
     rows = []
     for param in fit.entry.params:
         e = fit.params[param.name]
-        ci = "held by --fix" if e.fixed else f"{e.ci[0]:.5g} to {e.ci[1]:.5g}" if e.ci else "-"
+        ci = "held by --fix" if e.fixed else words.ends(e.ci)
         rows.append(
             {
                 "name": param.name, "value": words.number(e.value), "se": "-" if e.fixed else words.number(e.se, 3),
@@ -313,10 +313,13 @@ def _intervals(fit: Fit) -> str:
     log = fit.objective.on == "log"
     sd, drift = (words.percent(v) if log else words.number(v, 3) for v in (fit.noise.sd, fit.noise.drift))
     boot = int(fit.bootstrap.get("n") or 0)
+    missing = "no bootstrap was made" if fit.intervals["method"] == "bootstrap" else "there are no draws"
     doubt = (
         f"the parameters' ({words.plural(boot, 'bootstrap refit')} of resampled {fit.bootstrap['resample']})"
         if boot
-        else "the parameters' (left out here: no bootstrap was made, so intervals are too narrow)"
+        else f"the parameters' ({len(fit.draws):,} draws by {fit.intervals['method']})"
+        if len(fit.draws) > 1
+        else f"the parameters' (left out here: {missing}, so intervals are too narrow)"
     )
     rests = f"the largest of {words.plural(fit.noise.cuts, 'inner backtest')}" if fit.noise.cuts else "the default"
     return (

@@ -121,7 +121,7 @@ def parameters(found: Fit) -> str:
     rows = []
     for param in found.entry.params:
         e = found.params[param.name]
-        ci = "held by --fix" if e.fixed else f"{e.ci[0]:.5g} to {e.ci[1]:.5g}" if e.ci else "-"
+        ci = "held by --fix" if e.fixed else words.ends(e.ci)
         se = "-" if e.fixed else words.number(e.se, 3)
         rows.append((param.name, words.number(e.value), se, ci, e.unit, param.meaning))
     return table(("parameter", "value", "se", f"{level} interval", "unit", "meaning"), rows, "lrrllp")
@@ -165,6 +165,8 @@ def _beyond(factors: Mapping[str, float]) -> str:
 
 def backtest(found: Backtest) -> str:
     """The laws side by side on the held-out rows, best first, with the split and what was left out."""
+    from ..engine.metrics import band
+
     split = found.split
     edge = words.exponent(split["test_above"], 4)
     head = [
@@ -172,17 +174,18 @@ def backtest(found: Backtest) -> str:
         *(f"left out: {n:,} {why}" for why, n in split.get("left_out", {}).items()),
     ]
     level = words.percent(found.laws[0].level)
-    headers = ("law", "train", "test", "MAPE", "MAE", "bias", "R2", f"in {level} interval", "interval width")
+    headers = ("law", "train", "test", "MAPE", "band", "MAE", "bias", "R2", "rank", f"in {level} interval", "width")
     body = [
         (
-            s.law, f"{s.train:,}", f"{s.test:,}", words.percent(s.metrics.mape), words.number(s.metrics.mae, 3),
-            f"{s.metrics.bias:+.3g}", words.number(s.metrics.r2, 3), words.percent(s.coverage), words.percent(s.width),
+            s.law, f"{s.train:,}", f"{s.test:,}", words.percent(s.metrics.mape), band(s.metrics.mape),
+            words.number(s.metrics.mae, 3), f"{s.metrics.bias:+.3g}", words.number(s.metrics.r2, 3),
+            words.number(s.metrics.spearman, 3), words.percent(s.coverage), words.percent(s.width),
         )
         for s in found.laws
     ]  # fmt: skip
     failed = [f"not fitted: {name}: {why}" for name, why in found.failed.items()]
     foot = f"\n\n{prose(*failed)}" if failed else ""
-    return f"{prose(*head)}\n\n{table(headers, body, 'lrrrrrrrr')}{foot}"
+    return f"{prose(*head)}\n\n{table(headers, body, 'lrrrlrrrrrr')}{foot}"
 
 
 # ------------------------------------------------------------------------------------------------------------ decide

@@ -161,6 +161,8 @@ def starts(fit: Fit) -> str:
 
 def bootstrap(fit: Fit) -> str:
     """What the parameters' intervals rest on, or that there are none."""
+    if fit.intervals["method"] != "bootstrap":
+        return _intervals(fit.intervals)
     account = fit.bootstrap
     if not account.get("n"):
         return "no bootstrap: the parameters have no intervals, and predictions leave their doubt out"
@@ -171,6 +173,28 @@ def bootstrap(fit: Fit) -> str:
         f"{account['failed']} failed{f', {unsettled} did not settle' if unsettled else ''}"
         f"{f'; {missed} of {audited} audited needed other starts, which all then had' if missed else ''}"
     )
+
+
+def _intervals(account: Mapping[str, Any]) -> str:
+    """What the intervals of another method than the bootstrap rest on."""
+    method = account["method"]
+    if "none" in account:
+        return f"no intervals by {method}: {clean(account['none'])}; predictions leave the parameters' doubt out"
+    if account.get("exact"):
+        return "the law meets its rows to the last digit: they leave no doubt of the parameters"
+    rest = f"{plural(int(account['n']), 'draw')}, {account['df']:,} degrees of freedom"
+    if method == "emcee":
+        walk = f"{account['walkers']} walkers of {account['steps']:,} steps"
+        return f"intervals of the parameters by emcee: {rest}; {walk}, autocorrelation {account['autocorrelation']:.3g}"
+    return f"intervals of the parameters by {method}: {rest}"
+
+
+def ends(ci: tuple[float, float] | None) -> str:
+    """An interval's ends; an end that the data leave open is said to be none."""
+    if ci is None:
+        return "-"
+    low, high = (f"{end:.5g}" if math.isfinite(end) else "no bound" for end in ci)
+    return f"{low} to {high}"
 
 
 def objective(fit: Fit) -> str:
