@@ -376,7 +376,8 @@ def _quick_optimum(coordinates: Coordinates, rows: Rows, settings: Settings) -> 
         best = optimum(coordinates, rows, fewer)
     except (NotEnoughData, NotIdentified, DidNotConverge):
         return None
-    return coordinates.to_array(best.theta[None, :])
+    with np.errstate(over="ignore"):  # a part that hardly tells a parameter may send it to infinity
+        return coordinates.to_array(best.theta[None, :])
 
 
 def starting_points(coordinates: Coordinates, rows: Rows, count: int, rng: np.random.Generator) -> Floats:

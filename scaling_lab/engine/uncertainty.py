@@ -112,8 +112,11 @@ def _needed_drift(law: Law, inside: Rows, outside: Rows, sd: float, params: Floa
     An error e at distance d needs sqrt((e / 1.645)² - sd²) / d.
     """
     named = {name: params[:, [i]] for i, name in enumerate(law.names)}
-    predicted = np.asarray(law.predict(dict(outside.x), **named))[0]
-    error = np.log(predicted / outside.y) if law.residual == "log" else predicted - outside.y
+    with np.errstate(all="ignore"):
+        predicted = np.asarray(law.predict(dict(outside.x), **named))[0]
+        error = np.log(predicted / outside.y) if law.residual == "log" else predicted - outside.y
+    if not np.isfinite(error).all():  # a refit that ran away says nothing
+        return None
     far = distance(extent(outside.x), ranges(extent(inside.x)))
     # Rows just beyond the edge say nothing of growth with distance.
     use = far > 0.1
