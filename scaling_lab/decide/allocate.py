@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize.elementwise import find_root
 
 from ..accounting import six_nd
 from ..engine.predict import far_outside, interval, no_draws
 from ..engine.result import Fit, Notice, too_few_draws
+from ..engine.solve import one_blas_thread
 from ..errors import LabError, UsageError
 from ..laws import Law
 
@@ -88,6 +90,18 @@ def allocate(
     and tokens hold the parameters' doubt (bootstrap draws); that of the loss also holds the law's error outside its
     data. `unique_tokens` caps D in the optimum and in every draw, since these laws say nothing of repeated data.
     """
+    with one_blas_thread():
+        return _allocate(fit, flops, inference_tokens, unique_tokens, target_loss, level)
+
+
+def _allocate(
+    fit: Fit,
+    flops: float | None,
+    inference_tokens: float,
+    unique_tokens: float | None,
+    target_loss: float | None,
+    level: float,
+) -> Allocation:
     law = fit.entry
     _check(law, flops, inference_tokens, unique_tokens, target_loss, level)
     # The optimum first, then the bootstrap draws: every quantity below is an array over these.
@@ -287,7 +301,7 @@ def _splits(
             return np.asarray(law.predict(x, **named))
 
     grid = np.linspace(0.0, 1.0, 201)[None, :] * top[:, None]
-    at = np.argmin(loss_at(grid), axis=1)
+    at = _lowest_valley(loss_at(grid))
     low = np.take_along_axis(grid, np.maximum(at - 1, 0)[:, None], 1)
     high = np.take_along_axis(grid, np.minimum(at + 1, grid.shape[1] - 1)[:, None], 1)
     log_n = golden_section(loss_at, low, high)
@@ -306,15 +320,26 @@ def _splits(
     )
 
 
+def _lowest_valley(loss: Floats) -> NDArray[np.intp]:
+    """Where each row of losses (B, n) is least between its ends; an end, where it has no valley.
+
+    A law that bends may fall again where a budget leaves a model of one parameter or a single token, many orders of
+    magnitude from anything that was trained: a valley is the answer, where there is one.
+    """
+    inside = (loss[:, 1:-1] < loss[:, :-2]) & (loss[:, 1:-1] <= loss[:, 2:])
+    valleys = np.where(inside, loss[:, 1:-1], np.inf)
+    return np.where(inside.any(axis=1), 1 + np.argmin(valleys, axis=1), np.argmin(loss, axis=1))
+
+
 def golden_section(function: Callable[[Floats], Floats], low: Floats, high: Floats) -> Floats:
     """The minimum of a unimodal function between low and high, all of one shape, elementwise.
 
-    Eighty steps shrink the bracket 1e16-fold, but values near a minimum agree to rounding from a distance of 1e-8 of
+    Fifty steps shrink the bracket 1e10-fold, but values near a minimum agree to rounding from a distance of 1e-8 of
     its scale on: that is the precision of the answer.
     """
     left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
     f_left, f_right = function(left), function(right)
-    for _ in range(80):
+    for _ in range(50):
         shrink = f_left <= f_right
         low, high = np.where(shrink, low, left), np.where(shrink, right, high)
         left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
@@ -332,16 +357,19 @@ def _least_flops(
     """The least compute (B,) whose best split reaches the target; inf where MOST does not, nan where LEAST does."""
     count = len(next(iter(named.values())))
 
-    def reached(log_c: Floats) -> NDArray[np.bool_]:
-        return _splits(law, named, np.exp(log_c), inference_tokens, unique_tokens).loss <= target
+    def excess(log_c: Floats, draw: NDArray[np.int64]) -> Floats:
+        some = {name: values[draw] for name, values in named.items()}
+        return _splits(law, some, np.exp(log_c), inference_tokens, unique_tokens).loss - target
 
-    low, high = np.full(count, np.log(LEAST)), np.full(count, np.log(MOST))
-    too_easy, reachable = reached(low), reached(high)
-    for _ in range(50):
-        middle = (low + high) / 2
-        enough = reached(middle)
-        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    return np.where(too_easy, np.nan, np.where(reachable, np.exp(high), np.inf))
+    every = np.arange(count)
+    too_easy = excess(np.full(count, np.log(LEAST)), every) <= 0
+    reachable = excess(np.full(count, np.log(MOST)), every) <= 0
+    budget = np.where(too_easy, np.nan, np.inf)
+    between = np.flatnonzero(reachable & ~too_easy)
+    if between.size:
+        ends = tuple(np.full(between.size, np.log(end)) for end in (LEAST, MOST))
+        budget[between] = np.exp(find_root(excess, ends, args=(between,), tolerances={"xatol": 1e-12}).x)
+    return budget
 
 
 def _near(

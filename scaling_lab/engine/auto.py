@@ -1,8 +1,9 @@
-"""The choice of laws by inner backtests: several laws, each with and without a discrepancy, weighed on the rows alone."""
+"""The choice of laws: several of them, each with and without a discrepancy, weighed by inner backtests."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -10,18 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BadInput, DidNotConverge, LabError, NotEnoughData, NotIdentified, UsageError
+from ..errors import BadInput, DidNotConverge, NotEnoughData, NotIdentified, UsageError
 from ..laws import LAWS, Law
-from ..tables import Rows
+from ..tables import Rows, Table
 from . import diagnostics
 from .blend import DISCREPANCY, NAME, PLAIN, PRIORS, Blend, Calibration, Member, weighted_spread
 from .bootstrap import Progress
 from .coordinates import Coordinates
-from .discrepancy import Scales, Seen, fit_with_discrepancy, mild_weights
+from .discrepancy import Posterior, Scales, Seen, fit_with_discrepancy, mild_weights
 from .fit import Settings, fit_points, fit_rows, law_inputs, quick_optimum, solve_linear
 from .metrics import metrics
+from .prior import objective_unit, prior_of
 from .result import Estimate, Fit, Noise, Notice, stamp
-from .solve import CONVERGED, Objective, Pull, Solutions, chunk_size, graduated, in_chunks, widths
+from .solve import CONVERGED, Objective, Pull, Solutions, chunk_size, graduated, in_chunks, one_blas_thread, widths
 from .uncertainty import distance, extent, ranges, residual_spread
 
 Floats = NDArray[np.float64]
@@ -30,15 +32,18 @@ Floats = NDArray[np.float64]
 CUTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 LEAST_TRAIN, LEAST_TEST = 8, 2
 # Starts drawn from the priors, the width of their scatter in prior standard deviations, and rounds in which the
-# residuals' size (which the priors' weight hangs on) settles. No table's noise is trusted to be below LEAST_NOISE.
-STARTS, SCATTER, ROUNDS, LEAST_NOISE, FIRST_NOISE = 12, 0.7, 3, 0.002, 0.02
+# residuals' size (which the priors' weight hangs on) settles.
+STARTS, SCATTER, ROUNDS, FIRST_NOISE = 12, 0.7, 3, 0.02
 # Members are weighted by (mean inner error) to minus this power.
 POWER = 2.0
 MOST_DRAWS = 500
+# Of larger tables the inner backtests see an even selection of rows. Draws are refitted to no more rows than this in
+# all, but LEAST_DRAWS at least; a block of them is held at a time.
+MOST_INNER, MOST_DRAWN, LEAST_DRAWS, DRAWN_BLOCK = 20_000, 20_000_000, 100, 5_000_000
 # Intervals: the least that is ever assumed (half widths in log loss at 90 %: at the rows, for each factor e beyond
 # them, and as a multiple of the members' spread), the grid the inner backtests choose from, and how much wider than
 # they ask, because error outside the table is larger than inside it (by 1.2 to 1.45 on public tables).
-LEAST_NEAR, LEAST_FAR, LEAST_SPREAD, WIDER = 0.004, 0.004, 1.0, 1.15
+LEAST_NEAR, LEAST_FAR, LEAST_SPREAD, WIDER = 0.004, 0.004, 1.0, 1.1
 NEAR = np.geomspace(LEAST_NEAR, 0.08, 12)
 FAR = np.geomspace(LEAST_FAR, 0.06, 12)
 SPREAD = np.array([1.0, 1.64, 2.5, 4.0])
@@ -103,31 +108,63 @@ def candidates(has: Sequence[Law]) -> list[Law]:
     return [law for law in laws if law.inputs == inputs]
 
 
+def fitting_laws(table: Table) -> list[Law]:
+    """The laws whose inputs and target the table has, flops also as 6 * params * tokens; none is an empty list."""
+
+    def there(name: str) -> bool:
+        return table.has(name) or (name == "flops" and table.has("params") and table.has("tokens"))
+
+    return [law for law in LAWS.values() if all(map(there, (*law.inputs, law.target)))]
+
+
+def choice(table: Table) -> list[Law]:
+    """The laws that `auto` weighs on a table; raises BadInput where it has the inputs of none."""
+    found = candidates(fitting_laws(table))
+    if not found:
+        wanted = " or ".join(dict.fromkeys(", ".join((*law.inputs, law.target)) for law in LAWS.values() if law.priors))
+        raise BadInput(f"auto needs columns {wanted}", file=table.name, fix="name columns with --map")
+    return found
+
+
 def auto_rows(laws: Sequence[Law], rows: Rows, settings: Settings, progress: Progress | None = None) -> Fit:
     """The laws, each with priors and with priors and a discrepancy, weighted by their errors in inner backtests.
 
-    Where the rows are too few for an inner backtest, the law of fewest parameters alone, fitted plainly (SL312).
+    Where the rows are too few for an inner backtest, the law of fewest parameters alone, fitted plainly (SL314).
     Raises NotIdentified or NotEnoughData where the rows can't tell even that one.
     """
+    with one_blas_thread():
+        return _weigh(laws, rows, settings, progress)
+
+
+def _weigh(laws: Sequence[Law], rows: Rows, settings: Settings, progress: Progress | None) -> Fit:
     if settings.fix:
         raise UsageError("--fix holds a parameter of one law, and auto takes several; name a law")
+    if settings.intervals != "bootstrap":
+        raise UsageError(
+            f"--intervals {settings.intervals} is of one law's parameters, and auto takes several; name one"
+        )
+    if settings.resample != "runs":
+        raise UsageError(f"--resample {settings.resample}: auto draws whole runs, as its inner backtests hold them out")
     plainest = min(laws, key=lambda law: sum(not p.reference for p in law.params))
     diagnostics.check_identified(Coordinates.of(plainest, {}, rows.x), rows)
-    cuts = inner_cuts(rows)
+    some = _selection(rows)
+    cuts = inner_cuts(some)
     if not cuts:
         return _plain(plainest, rows, settings, progress)
     chosen = [Candidate(law, variant) for law in laws for variant in (PRIORS, DISCREPANCY)]
     steps = len(cuts) + 1
     inner = []
     for done, (below, above) in enumerate(cuts):
-        inner.append(_inner(chosen, rows.take(below), rows.take(above), settings))
+        inner.append(_inner(laws, some.take(below), some.take(above), settings))
         if progress:
             progress("inner backtests", done + 1, steps)
     errors = {label(c): float(np.mean([test.error(label(c)) for test in inner])) for c in chosen}
     usable = [c for c in chosen if np.isfinite(errors[label(c)])]
     if not usable:
         return _plain(plainest, rows, settings, progress)
-    fitted = {label(c): fit_candidate(c, rows, settings) for c in usable}
+    fitted: dict[str, Fitted] = {}
+    for law in [law for law in laws if any(c.law is law for c in usable)]:
+        fitted |= fit_variants(law, rows, settings)
     raw = np.array([errors[label(c)] for c in usable])
     weights = np.maximum(raw, 1e-12) ** -POWER
     weights = weights / weights.sum()
@@ -135,8 +172,10 @@ def auto_rows(laws: Sequence[Law], rows: Rows, settings: Settings, progress: Pro
         Member(c.law, c.variant, float(w), errors[label(c)], fitted[label(c)].scales)
         for c, w in zip(usable, weights, strict=True)
     )
-    left_out = [label(c) for c in chosen if c not in usable]
-    made = _assemble(members, fitted, inner, rows, settings, left_out)
+    notes = [f"{label(c)} left out: some inner backtest could not be made with it" for c in chosen if c not in usable]
+    if some.used < rows.used:
+        notes.append(f"the inner backtests are made on {some.used:,} of {rows.used:,} rows, taken evenly along compute")
+    made = _assemble(members, fitted, inner, rows, settings, notes)
     if progress:
         progress("inner backtests", steps, steps)
     return made
@@ -162,6 +201,15 @@ def inner_cuts(rows: Rows) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     return list(found.values())
 
 
+def _selection(rows: Rows) -> Rows:
+    """All rows, or MOST_INNER of them taken evenly along compute."""
+    if rows.used <= MOST_INNER:
+        return rows
+    keep = np.zeros(rows.used, dtype=bool)
+    keep[np.argsort(_size(rows), kind="stable")[np.linspace(0, rows.used - 1, MOST_INNER).astype(int)]] = True
+    return rows.take(keep)
+
+
 def _size(rows: Rows) -> Floats:
     """What says how large a run is: compute, or the first input where there is none."""
     return rows.flops if rows.flops is not None else next(iter(rows.x.values()))
@@ -172,23 +220,24 @@ def compute_weights(rows: Rows) -> Floats:
     return mild_weights(_size(rows), rows.weights)
 
 
-def _inner(chosen: Sequence[Candidate], below: Rows, above: Rows, settings: Settings) -> Inner:
-    predicted = {}
-    for candidate in chosen:
-        try:
-            predicted[label(candidate)] = fit_candidate(candidate, below, settings).log(above.x)
-        except (DidNotConverge, NotEnoughData, NotIdentified, np.linalg.LinAlgError):
-            predicted[label(candidate)] = np.full(above.used, np.nan)
+def _inner(laws: Sequence[Law], below: Rows, above: Rows, settings: Settings) -> Inner:
+    predicted: dict[str, Floats] = {}
+    for law in laws:
+        # What can't be fitted has no prediction, and its candidate no finite error: it is left out by name.
+        predicted |= {label(Candidate(law, v)): np.full(above.used, np.nan) for v in (PRIORS, DISCREPANCY)}
+        with suppress(DidNotConverge, NotEnoughData, NotIdentified, np.linalg.LinAlgError):
+            predicted |= {name: one.log(above.x) for name, one in fit_variants(law, below, settings).items()}
     far = distance(extent(above.x), ranges(extent(below.x)))
-    baselines = _baselines(chosen[0].law, below, above, settings)
-    return Inner(np.log(above.y), far, predicted | baselines)
+    others = baselines(laws[0], below, above, settings)
+    return Inner(np.log(above.y), far, predicted | others)
 
 
-def _baselines(law: Law, below: Rows, above: Rows, settings: Settings) -> dict[str, Floats]:
+def baselines(law: Law, below: Rows, above: Rows, settings: Settings) -> dict[str, Floats]:
     """Log predictions of what the blend is measured against: the plain law, a power law in compute, the last point."""
     found = {"plain " + law.name: _plainly(law, below, above, settings)}
     if below.flops is not None and above.flops is not None and law.inputs != ("flops",):
-        found["power law in compute"] = _plainly(LAWS["hestness-flops"], _by_compute(below), _by_compute(above), settings)
+        law = LAWS["hestness-flops"]
+        found["power law in compute"] = _plainly(law, _by_compute(below), _by_compute(above), settings)
     found["last point"] = np.full(above.used, np.log(below.y[np.argmax(_size(below))]))
     return found
 
@@ -210,28 +259,15 @@ def _by_compute(rows: Rows) -> Rows:
 # --------------------------------------------------------------------------------------------------------- candidates
 
 
-def prior_of(coordinates: Coordinates, rows: Rows) -> tuple[Floats, Floats]:
-    """Centers and standard deviations (p,) of the law's priors in its coordinates; infinite where it has none."""
-    center, sd = np.zeros(len(coordinates.free)), np.full(len(coordinates.free), np.inf)
-    for i, p in enumerate(coordinates.free):
-        if p.name in coordinates.law.priors:
-            prior = coordinates.law.priors[p.name]
-            value = prior.center * (float(rows.y.min()) if prior.of_lowest else 1.0)
-            center[i] = value if p.domain == "real" else np.log(abs(value))
-            sd[i] = prior.sd
-    return center, sd
-
-
-def fit_candidate(candidate: Candidate, rows: Rows, settings: Settings) -> Fitted:
-    """The candidate at its most probable parameters."""
-    coordinates = Coordinates.of(candidate.law, {}, rows.x)
+def fit_variants(law: Law, rows: Rows, settings: Settings) -> dict[str, Fitted]:
+    """The law at its most probable parameters, by name of the variant: without a discrepancy, and with one."""
+    coordinates = Coordinates.of(law, {}, rows.x)
     found = most_probable(coordinates, rows, settings)
-    if candidate.variant == PRIORS:
-        return found
     center, sd = prior_of(coordinates, rows)
-    seen = Seen.of_points(candidate.law, fit_points(candidate.law, rows))
+    seen = Seen.of_points(law, fit_points(law, rows))
     theta, covariance, scales = fit_with_discrepancy(coordinates, seen, center, sd, found.theta)
-    return replace(found, theta=theta, covariance=covariance, scales=scales, seen=seen)
+    missed = replace(found, theta=theta, covariance=covariance, scales=scales, seen=seen)
+    return {label(Candidate(law, PRIORS)): found, label(Candidate(law, DISCREPANCY)): missed}
 
 
 def most_probable(coordinates: Coordinates, rows: Rows, settings: Settings) -> Fitted:
@@ -260,13 +296,6 @@ def most_probable(coordinates: Coordinates, rows: Rows, settings: Settings) -> F
         unit = objective_unit(objective, residual, weights, p / 2)
     assert first is not None
     return Fitted(coordinates, theta[0], pull, first)
-
-
-def objective_unit(objective: Objective, residual: Floats, weights: Floats, spent: float) -> float:
-    """The objective's size that one e-fold of likelihood costs, from residuals (n,) of which `spent` were used up."""
-    floor = float(objective.slopes(np.array([LEAST_NOISE]), objective.width)[0][0]) * LEAST_NOISE
-    slopes = objective.slopes(residual, objective.width)[0]
-    return max(float(np.sum(weights * slopes * residual)) / max(len(residual) - spent, 1.0), floor)
 
 
 def _residual(coordinates: Coordinates, rows: Rows, objective: Objective, theta: Floats) -> Floats:
@@ -309,14 +338,24 @@ def _solve(
 
 
 def _plain(law: Law, rows: Rows, settings: Settings, progress: Progress | None) -> Fit:
-    """The one law that few rows allow, as a plain fit that says so."""
+    """The one law that few rows allow, as a plain fit that says so.
+
+    Its intervals are those of the law with priors and a discrepancy about it, since as few rows show neither the doubt
+    of the parameters nor what the law misses.
+    """
     fit = fit_rows(law, rows, settings, progress)
+    found = fit_variants(law, rows, settings)[label(Candidate(law, DISCREPANCY))]
+    assert found.covariance is not None
+    assert found.scales is not None
+    posterior = Posterior(found.theta, found.covariance, found.scales)
     message = (
-        f"{rows.used} rows are too few for an inner backtest ({LEAST_TRAIN} below a cut, {LEAST_TEST} above): auto takes "
-        f"{law.name}, the law of fewest parameters, fitted plainly"
+        f"{rows.used} rows are too few for an inner backtest ({LEAST_TRAIN} below a cut, {LEAST_TEST} above): auto "
+        f"takes {law.name}, the law of fewest parameters, fitted plainly"
     )
     member = {"law": law.name, "variant": PLAIN, "weight": 1.0, "inner_error": None}
-    return replace(fit, members=(member,), warnings=(*fit.warnings, Notice("SL312", "warning", message)))
+    return replace(
+        fit, members=(member,), posterior=posterior, warnings=(*fit.warnings, Notice("SL314", "warning", message))
+    )
 
 
 def calibrate(inner: Sequence[Inner], members: Sequence[Member]) -> Calibration:
@@ -346,7 +385,7 @@ def _assemble(
     inner: Sequence[Inner],
     rows: Rows,
     settings: Settings,
-    left_out: Sequence[str],
+    notes: Sequence[str],
 ) -> Fit:
     calibration = calibrate(inner, members)
     points = fit_points(members[0].law, rows)
@@ -359,9 +398,9 @@ def _assemble(
     draws, boot = _draws(members, fitted, values, rows, settings)
     predicted = np.asarray(blend.law.predict(dict(rows.x), **values))
     residuals = settings.objective.residual(predicted, settings.objective.scale(rows.y))
-    solved = [fitted[m.label].solved for m in members]
+    # Both variants of a law begin with the same starts.
+    solved = {m.law.name: fitted[m.label].solved for m in members}.values()
     sd = residual_spread(residuals, rows.used, max(len(fitted[m.label].theta) for m in members))
-    notes = [f"{name} left out: some inner backtest could not be made with it" for name in left_out]
     return Fit(
         law=NAME,
         target=blend.law.target,
@@ -402,7 +441,7 @@ def _draws(
     """Draws (B, P) of one member each, as many as its weight says: refits to resampled runs, or its posterior."""
     names = list(values)
     optimum = np.array([list(values.values())])
-    count = min(settings.bootstrap, MOST_DRAWS)
+    count = min(settings.bootstrap, MOST_DRAWS, max(LEAST_DRAWS, MOST_DRAWN // rows.used))
     account: dict[str, Any] = {"n": count, "resample": "runs", "failed": 0}
     if not count:
         return optimum, account
@@ -431,20 +470,22 @@ def _member_draws(fitted: Fitted, rows: Rows, settings: Settings, count: int, rn
     else:
         _, run = np.unique(rows.group.astype(str), return_inverse=True)
         kinds = int(run.max()) + 1
-        drawn = rng.multinomial(kinds, np.full(kinds, 1 / kinds), size=count)[:, run]
-        begun = np.repeat(fitted.theta[None, :], count, axis=0)
-        solved = _solve(
-            coordinates,
-            rows,
-            settings.objective,
-            begun,
-            drawn * compute_weights(rows),
-            settings.objective.scale(rows.y),
-            fitted.pull,
-            widths(settings.objective, 0.01),
-            settings.workers,
-        )
-        theta = solved.theta[np.isfinite(solved.value)]
+        parts, size = [], max(1, DRAWN_BLOCK // rows.used)
+        for at in range(0, count, size):
+            drawn = rng.multinomial(kinds, np.full(kinds, 1 / kinds), size=min(size, count - at))[:, run]
+            solved = _solve(
+                coordinates,
+                rows,
+                settings.objective,
+                np.repeat(fitted.theta[None, :], len(drawn), axis=0),
+                drawn * compute_weights(rows),
+                settings.objective.scale(rows.y),
+                fitted.pull,
+                widths(settings.objective, 0.01),
+                settings.workers,
+            )
+            parts.append(solved.theta[np.isfinite(solved.value)])
+        theta = np.concatenate(parts)
     with np.errstate(over="ignore"):
         params = coordinates.to_array(theta)
     return np.asarray(params[np.isfinite(params).all(axis=1)])
@@ -473,6 +514,3 @@ def _estimates(
                     se = float(np.std(column, ddof=1))
                 out[name] = Estimate(at, se if np.isfinite(se) else None, (min(low, at), max(high, at)), unit)
     return out
-
-
-__all__ = ["BadInput", "LabError", "auto_rows", "candidates"]

@@ -15,6 +15,8 @@ from ..errors import BadInput, LabError, UsageError
 from ..laws import LAWS, Law, get_law
 from ..quantities import ALIASES
 from ..tables import Rows, Table, column_numbers, read_table
+from .auto import auto_rows, baselines, choice, fitting_laws
+from .blend import NAME
 from .coordinates import Coordinates
 from .diagnostics import leaning
 from .fit import Progress, Settings, fit_rows, law_rows
@@ -32,8 +34,12 @@ SCHEMA = "scaling-lab/backtest/1"
 
 @dataclass(frozen=True)
 class Scored:
-    """One law on one split: its training fit, the held-out figures, and its predictions (m,) beside measurements."""
+    """One law on one split: its training fit, the held-out figures, and its predictions (m,) beside measurements.
 
+    `asked` is the law that was asked for: `auto` may come to a plain one.
+    """
+
+    asked: str
     law: str
     train: int
     test: int
@@ -62,23 +68,27 @@ class Scored:
             "train": self.train,
             "test": self.test,
             **figures,
+            "band": band(self.metrics.mape),
+            "interval_score": interval_score(self.measured, self.low, self.high, self.level),
             "coverage": self.coverage,
             "level": self.level,
             "width": self.width,
             "warnings": [asdict(notice) for notice in self.warnings],
         }
 
-            "band": band(self.metrics.mape),
-            "interval_score": interval_score(self.measured, self.low, self.high, self.level),
 
 @dataclass(frozen=True)
 class Backtest:
-    """Laws side by side on one split, best mean relative error first; `failed` are laws that could not be fitted."""
+    """Laws side by side on one split, best mean relative error first; `failed` are laws that could not be fitted.
+
+    `baselines` are what a prediction should beat, by name: the plain law, a power law in compute, the last point.
+    """
 
     split: Mapping[str, Any]
     laws: tuple[Scored, ...]
     failed: Mapping[str, str]
     rows: Mapping[str, Any]
+    baselines: Mapping[str, Metrics]
 
     def to_dict(self) -> dict[str, Any]:
         """The contract's JSON."""
@@ -88,6 +98,7 @@ class Backtest:
             "laws": [scored.to_dict() for scored in self.laws],
             "failed": dict(self.failed),
             "rows": dict(self.rows),
+            "baselines": {name: asdict(found) for name, found in self.baselines.items()},
         }
 
 
@@ -101,12 +112,15 @@ def backtest(
     level: float = 0.9,
     mapping: Mapping[str, str] | None = None,
     where: str | None = None,
+    weights: str | None = None,
     params_column: str | None = None,
     drop_bad: bool = False,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Backtest:
-    """Each law fitted below a value of `by` and scored above it (`laws="all"`: every law whose inputs are there).
+    """Each law fitted below a value of `by` and scored above it.
+
+    `laws="all"` is every law whose inputs are there; `auto` is the choice of laws, made below the split alone.
 
     Without a split the quarter of the rows with the largest `by` is held out. A run whose rows lie on both sides is
     used on neither: checkpoints of a test run would tell the fit about it.
@@ -123,12 +137,14 @@ def backtest(
     failed: dict[str, str] = {}
     split: dict[str, Any] = {}
     rows: Rows | None = None
+    simple: dict[str, Metrics] = {}
     for done, law in enumerate(chosen):
-        rows = law_rows(law, read, drop_bad=drop_bad)
+        rows = law_rows(law, read, weights=weights, drop_bad=drop_bad)
         train, test, split = _split(rows, _measure(read, rows, by), by, test_above, test_fraction)
         own = replace(settings, objective=replace(settings.objective, on=law.residual))
         try:
-            scored.append(_score(law, rows.take(train), rows.take(test), own, level))
+            scored.append(_score(law, read, rows.take(train), rows.take(test), own, level))
+            simple |= _score_baselines(law, rows.take(train), rows.take(test), own, simple)
         except LabError as fault:
             if len(chosen) == 1:
                 raise
@@ -139,25 +155,23 @@ def backtest(
         raise BadInput(f"no law could be fitted below the split: {'; '.join(failed.values())}", file=read.name)
     assert rows is not None
     account = {"read": rows.read, "used": rows.used, "dropped": dict(rows.dropped)}
-    return Backtest(split, tuple(sorted(scored, key=lambda s: s.metrics.mape)), failed, account)
-
-
-def fitting_laws(table: Table) -> list[Law]:
-    """The laws whose inputs and target the table has, flops also as 6 * params * tokens; none is an empty list."""
-
-    def there(name: str) -> bool:
-        return table.has(name) or (name == "flops" and table.has("params") and table.has("tokens"))
-
-    return [law for law in LAWS.values() if all(map(there, (*law.inputs, law.target)))]
+    return Backtest(split, tuple(sorted(scored, key=lambda s: s.metrics.mape)), failed, account, simple)
 
 
 def _laws(laws: Sequence[str | Law] | str, table: Table) -> list[Law]:
-    if laws == "all" or list(laws) == ["all"]:
-        found = fitting_laws(table)
-        if not found:
-            raise BadInput("no law's inputs are all in this table", file=table.name, fix="name columns with --map")
-        return found
-    return [get_law(law) for law in ([laws] if isinstance(laws, str) else laws)]
+    found: list[Law] = []
+    for law in [laws] if isinstance(laws, str) else laws:
+        if law == "all":
+            every = fitting_laws(table)
+            if not every:
+                raise BadInput("no law's inputs are all in this table", file=table.name, fix="name columns with --map")
+            found += every
+        elif law == NAME:
+            # What stands for auto carries the inputs, the target and the name; its members are chosen on training rows.
+            found.append(replace(choice(table)[0], name=NAME))
+        else:
+            found.append(get_law(law))
+    return [law for i, law in enumerate(found) if law not in found[:i]]
 
 
 def _measure(table: Table, rows: Rows, by: str) -> Floats:
@@ -201,12 +215,23 @@ def _split(
     return train, test, split
 
 
-def _score(law: Law, train: Rows, test: Rows, settings: Settings, level: float) -> Scored:
-    fit = fit_rows(law, train, settings)
-    coordinates = Coordinates(law, settings.fix)
+def _score_baselines(
+    law: Law, train: Rows, test: Rows, settings: Settings, known: Mapping[str, Metrics]
+) -> dict[str, Metrics]:
+    """Figures of what the law should beat; those that can't be fitted are left out, and the plain law comes once."""
+    first = LAWS.get(law.name) or next(other for other in LAWS.values() if other.inputs == law.inputs and other.priors)
+    if any(name.startswith("plain") for name in known):
+        return {}
+    found = baselines(first, train, test, settings)
+    return {name: metrics(np.exp(log), test.y) for name, log in found.items() if np.isfinite(log).all()}
+
+
+def _score(law: Law, table: Table, train: Rows, test: Rows, settings: Settings, level: float) -> Scored:
+    fit = auto_rows(choice(table), train, settings) if law.name == NAME else fit_rows(law, train, settings)
     found = predict(fit, [dict(zip(test.x, point, strict=True)) for point in zip(*test.x.values(), strict=True)], level)
     return Scored(
-        law=law.name,
+        asked=law.name,
+        law=fit.law,
         train=train.used,
         test=test.used,
         metrics=metrics(found.value, test.y),
@@ -219,10 +244,13 @@ def _score(law: Law, train: Rows, test: Rows, settings: Settings, level: float) 
         predicted=found.value,
         low=found.low,
         high=found.high,
-        held_out=leaning(
-            coordinates, train, coordinates.from_array(fit.optimum_row())[0], test, settings.objective, fit.law
-        ),
+        held_out=() if fit.law == NAME else _leaning(fit, train, test, settings),
     )
+
+
+def _leaning(fit: Fit, train: Rows, test: Rows, settings: Settings) -> tuple[Notice, ...]:
+    coordinates = Coordinates.of(fit.entry, settings.fix, train.x)
+    return leaning(coordinates, train, coordinates.from_array(fit.optimum_row())[0], test, settings.objective, fit.law)
 
 
 __all__ = ["Backtest", "Objective", "Scored", "backtest", "fitting_laws"]

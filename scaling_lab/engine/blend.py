@@ -14,6 +14,7 @@ from scipy.stats import t as student
 
 from ..laws import Law, Param
 from .discrepancy import Scales, Seen
+from .solve import one_blas_thread
 
 Floats = NDArray[np.float64]
 
@@ -22,11 +23,13 @@ PRIORS, DISCREPANCY, PLAIN = "priors", "priors + discrepancy", "plain"
 # Far fewer inner backtests than a normal's tails need: an interval at another level than the calibrated one grows as
 # Student's t with this many degrees of freedom.
 TAILS = 5
+# Numbers in an array of covariances of points with rows.
+BLOCK = 1_000_000
 
 
 @dataclass(frozen=True)
 class Member:
-    """A law of the blend in one variant: its share, and the mean error of log loss in the inner backtests.
+    """A law of the blend in one variant: its share, and the mean error of log loss in the inner backtests, if any.
 
     `scales` are those of its process, None in a variant without one.
     """
@@ -34,7 +37,7 @@ class Member:
     law: Law
     variant: str
     weight: float
-    error: float
+    error: float | None
     scales: Scales | None = None
 
     @property
@@ -113,9 +116,11 @@ class Blend:
         if weight.ndim < 2:
             return weight * self.log_member(member, x, {name: v.reshape(1, 1) for name, v in own.items()})[0]
         chosen = weight[:, 0] != 0
-        some = {n: v if v.ndim < 2 or len(v) == 1 else v[chosen] for n, v in ((n, np.asarray(v)) for n, v in x.items())}
         if not chosen.any():
             return 0.0
+        if len(weight) == 1:
+            return weight * self.log_member(member, x, own)
+        some = {n: v if v.ndim < 2 or len(v) == 1 else v[chosen] for n, v in ((n, np.asarray(v)) for n, v in x.items())}
         found = self.log_member(member, some, {name: v[chosen] for name, v in own.items()})
         out = np.zeros((len(weight), found.shape[1]))
         out[chosen] = weight[chosen] * found
@@ -131,16 +136,29 @@ class Blend:
         with np.errstate(all="ignore"):
             residual = self.seen.log_y - np.log(np.asarray(member.law.predict(self.seen.x, **params)))
         pulled = scipy.linalg.cho_solve((self._factor(member), True), residual.T).T
-        across = self.seen.across(member.scales, x)
-        missed = pulled @ across.T if across.ndim == 2 else (across @ pulled[:, :, None])[:, :, 0]
-        return np.asarray(log + missed)
+        return np.asarray(log + self._missed(member.scales, x, pulled))
+
+    def _missed(self, scales: Scales, x: Mapping[str, Any], pulled: Floats) -> Floats:
+        """What a process adds (B, m) at inputs (m,) or (B, m), from the rows' residuals over their covariance (B, n)."""
+        assert self.seen is not None
+        names = self.seen.names
+        values = np.broadcast_arrays(*(np.asarray(x[name], dtype=float) for name in names))
+        points, draws = values[0].shape[-1], values[0].size // values[0].shape[-1]
+        size = max(1, BLOCK // (draws * len(self.seen.log_y)))
+        out = np.empty((max(draws, len(pulled)), points))
+        for at in range(0, points, size):
+            part = slice(at, at + size)
+            across = self.seen.across(scales, {name: v[..., part] for name, v in zip(names, values, strict=True)})
+            out[:, part] = pulled @ across.T if across.ndim == 2 else (across @ pulled[:, :, None])[:, :, 0]
+        return out
 
     def _factor(self, member: Member) -> Floats:
         """The Cholesky factor of the rows' covariance under a member's process."""
         if member.label not in self._factors:
             assert self.seen is not None
             assert member.scales is not None
-            self._factors[member.label] = np.asarray(np.linalg.cholesky(self.seen.covariance(member.scales)))
+            with one_blas_thread():
+                self._factors[member.label] = np.asarray(np.linalg.cholesky(self.seen.covariance(member.scales)))
         return self._factors[member.label]
 
     @cached_property
@@ -174,7 +192,7 @@ def members_of(found: Sequence[Mapping[str, Any]], laws: Mapping[str, Law]) -> t
                 laws[entry["law"]],
                 entry["variant"],
                 float(entry["weight"]),
-                float(entry["inner_error"]),
+                None if entry["inner_error"] is None else float(entry["inner_error"]),
                 None if scales is None else Scales(**scales),
             )
         )

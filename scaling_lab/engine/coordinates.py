@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,12 @@ class Coordinates:
             low, high = self.law.param(name).bounds
             if not np.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
                 raise UsageError(f"--fix {name}={value:g} is outside what {self.law.name} allows for {name}")
+
+    @classmethod
+    def of(cls, law: Law, fix: Mapping[str, float], x: Mapping[str, Floats]) -> Coordinates:
+        """The coordinates with `fix` held, and the law's places of reference at the geometric means of inputs (n,)."""
+        places = {p.name: float(np.exp(np.mean(np.log(x[p.reference])))) for p in law.params if p.reference}
+        return cls(law, places | dict(fix))
 
     @property
     def free(self) -> tuple[Param, ...]:
@@ -75,16 +81,21 @@ class Coordinates:
         if self.law.powers and all(self.law.param(name).domain == "positive" for name in coefficients):
             return PowerSum(self, x)
         real = np.array([p.domain == "real" for p in self.free], dtype=bool)
-        return ByDual(lambda theta: self.model(x, theta), real)
+        cut = lambda keep: {name: values[keep] for name, values in x.items()}  # noqa: E731
+        return ByDual(lambda t: self.model(x, t), real, part=lambda t, keep: self.model(cut(keep), t))
 
-    def predictions(self, x: Mapping[str, Floats], theta: Floats) -> Floats:
-        """The law (B, n) at inputs (n,), infinite or NaN where it is no number."""
+    def predictor(self, x: Mapping[str, Floats]) -> Callable[[Floats], Floats]:
+        """The law at inputs (n,) as a function of theta (B, p), (B, n): infinite or NaN where it is no number."""
         kernel = self.kernel(x)
         if isinstance(kernel, PowerSum):
-            return kernel.predictions(theta)
-        with np.errstate(all="ignore"):
-            out = np.asarray(self.law.predict(dict(x), **self.to_params(theta)), dtype=float)
-        return np.broadcast_to(out, (len(theta), len(next(iter(x.values())))))
+            return kernel.predictions
+
+        def predictions(theta: Floats) -> Floats:
+            with np.errstate(all="ignore"):
+                out = np.asarray(self.law.predict(dict(x), **self.to_params(theta)), dtype=float)
+            return np.broadcast_to(out, (len(theta), len(next(iter(x.values())))))
+
+        return predictions
 
     def random(self, count: int, rng: np.random.Generator) -> Floats:
         """Starts (count, p) drawn evenly over the start ranges, in logarithm where the range keeps one sign."""

@@ -115,6 +115,38 @@ class Seen:
         return np.asarray(scales.size**2 * np.exp(-0.5 * exponent))
 
 
+@dataclass(frozen=True)
+class Posterior:
+    """What rows say of a law and of the process about it: coordinates (p,), their covariance (p, p), the scales."""
+
+    theta: Floats
+    covariance: Floats
+    scales: Scales
+
+    def predictive(self, coordinates: Coordinates, seen: Seen, x: Mapping[str, Floats]) -> tuple[Floats, Floats]:
+        """The mean and the standard deviation (m,) of the log target of a new run at inputs (m,)."""
+        log_rows, jac_rows = _log_law(coordinates, seen.x, self.theta)
+        log_new, jac_new = _log_law(coordinates, x, self.theta)
+        factor = (np.asarray(np.linalg.cholesky(seen.covariance(self.scales))), True)
+        across = seen.across(self.scales, x)
+        known = scipy.linalg.cho_solve(factor, across.T).T
+        mean = log_new + known @ (seen.log_y - log_rows)
+        moved = jac_new - known @ jac_rows
+        variance = self.scales.size**2 - np.sum(known * across, axis=1) + self.scales.noise**2 + self.scales.run**2
+        variance = variance + np.sum((moved @ self.covariance) * moved, axis=1)
+        return np.asarray(mean), np.sqrt(np.maximum(variance, self.scales.noise**2))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As FIT.json has it."""
+        return {"theta": self.theta, "covariance": self.covariance, "scales": self.scales.to_dict()}
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Posterior:
+        """That of FIT.json."""
+        theta, covariance = np.array(found["theta"], dtype=float), np.array(found["covariance"], dtype=float)
+        return cls(theta, covariance, Scales(**found["scales"]))
+
+
 def fit_with_discrepancy(
     coordinates: Coordinates, seen: Seen, center: Floats, sd: Floats, theta: Floats, rounds: int = 2
 ) -> tuple[Floats, Floats, Scales]:
@@ -125,14 +157,14 @@ def fit_with_discrepancy(
     """
     known = np.isfinite(sd)
     scales = _scales(seen, np.log([SIZE[0], *[LENGTH[0]] * len(seen.names), NOISE[0], RUN[0]]))
-    chol = np.linalg.cholesky(seen.covariance(scales))
+    chol = np.asarray(np.linalg.cholesky(seen.covariance(scales)))
     for _ in range(rounds):
         spread = np.where(known, sd, FLAT)
         middle = np.where(known, center, theta)
         scales = _most_probable(coordinates, seen, middle, spread, theta)
-        chol = np.linalg.cholesky(seen.covariance(scales))
+        chol = np.asarray(np.linalg.cholesky(seen.covariance(scales)))
         theta = _gauss_newton(coordinates, seen, chol, middle, sd, theta)
-    _, jac = _log_law(coordinates, seen, theta)
+    _, jac = _log_law(coordinates, seen.x, theta)
     white = scipy.linalg.solve_triangular(chol, jac, lower=True)
     spread = np.where(known, sd, FLAT)
     return theta, np.linalg.inv(white.T @ white + np.diag(spread**-2.0)), scales
@@ -145,10 +177,10 @@ def _scales(seen: Seen, log: Floats) -> Scales:
     return Scales(float(sizes[0]), lengths, float(sizes[k + 1]), float(sizes[k + 2]) if seen.grouped else 0.0)
 
 
-def _log_law(coordinates: Coordinates, seen: Seen, theta: Floats) -> tuple[Floats, Floats]:
-    """Log of the law (n,) at the rows, and its derivatives (n, p)."""
-    f = coordinates.model(seen.x, theta[None, :])
-    shape = (1, len(seen.log_y))
+def _log_law(coordinates: Coordinates, x: Mapping[str, Floats], theta: Floats) -> tuple[Floats, Floats]:
+    """Log of the law (n,) at inputs (n,), and its derivatives (n, p)."""
+    f = coordinates.model(x, theta[None, :])
+    shape = (1, len(next(iter(x.values()))))
     value = np.broadcast_to(f.value, shape)[0]
     columns = [np.broadcast_to(f.grad.get(i, 0.0), shape)[0] / value for i in range(len(theta))]
     return np.log(value), np.stack(columns, axis=1)
@@ -156,7 +188,7 @@ def _log_law(coordinates: Coordinates, seen: Seen, theta: Floats) -> tuple[Float
 
 def _most_probable(coordinates: Coordinates, seen: Seen, middle: Floats, spread: Floats, theta: Floats) -> Scales:
     """The scales of largest posterior density, the law being linear about theta with a normal prior."""
-    log_law, jac = _log_law(coordinates, seen, theta)
+    log_law, jac = _log_law(coordinates, seen.x, theta)
     residual = seen.log_y - log_law - jac @ (middle - theta)
     law_part = (jac * spread**2) @ jac.T
     k = len(seen.names)
@@ -199,7 +231,7 @@ def _gauss_newton(
 
     def cost(at: Floats) -> tuple[float, Floats, Floats]:
         with np.errstate(all="ignore"):
-            log_law, jac = _log_law(coordinates, seen, at)
+            log_law, jac = _log_law(coordinates, seen.x, at)
         if not (np.isfinite(log_law).all() and np.isfinite(jac).all()):
             return np.inf, log_law, jac
         white = scipy.linalg.solve_triangular(chol, np.column_stack([seen.log_y - log_law, jac]), lower=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from ..accounting import six_nd
 from ..errors import BadInput, UsageError, nearest
 from ..quantities import QUANTITIES, format_quantity
 from ..tables import Table, column_numbers, read_table
+from .blend import Calibration
+from .coordinates import Coordinates
+from .discrepancy import Posterior, Seen
 from .result import Fit, Notice, too_few_draws
 from .uncertainty import distance, extent, inflation
 
@@ -73,7 +77,8 @@ def predict(
     # First of all: what lies outside every number is refused here, before it is computed with.
     outside = tuple(fit.outside(extent(point)) for point in points)
     low, high = interval(fit, x, level)
-    notices = (*no_draws(fit), *too_few_draws(fit, level), *far_outside(outside), *_other_compute(fit, at))
+    about_draws = () if fit.calibration or fit.posterior else (*no_draws(fit), *too_few_draws(fit, level))
+    notices = (*about_draws, *far_outside(outside), *_other_compute(fit, at))
     return Predictions(x, fit.target, value, low, high, level, outside, notices)
 
 
@@ -91,8 +96,13 @@ def _other_compute(fit: Fit, at: Any) -> tuple[Notice, ...]:
 def interval(fit: Fit, x: Mapping[str, Floats], level: float, noise: bool = True) -> tuple[Floats, Floats]:
     """Ends (m,), (m,) of the central interval for a new run at x, or for the law itself without `noise`.
 
-    Every point sees the same random draws, so its interval does not depend on the points beside it.
+    Every point sees the same random draws, so its interval does not depend on the points beside it. A choice of laws
+    has the calibrated intervals of its inner backtests, which hold a run's noise in any case.
     """
+    if fit.calibration is not None:
+        return _calibrated(fit, fit.calibration, x, level)
+    if fit.posterior is not None:
+        return _of_posterior(fit, fit.posterior, x, level)
     rng = np.random.default_rng([fit.seed, 2])
     count = max(len(fit.draws), 1000)
     paths = fit.at_draws(x)[np.arange(count) % len(fit.draws)]
@@ -108,12 +118,31 @@ def interval(fit: Fit, x: Mapping[str, Floats], level: float, noise: bool = True
     return np.minimum(low, value), np.maximum(high, value)
 
 
+def _calibrated(fit: Fit, calibration: Calibration, x: Mapping[str, Floats], level: float) -> tuple[Floats, Floats]:
+    half = calibration.half_width(distance(extent(x), fit.inputs), fit.blend.spread(x, fit.values), level)
+    value = fit.at(x)
+    return value * np.exp(-half), value * np.exp(half)
+
+
+def _of_posterior(fit: Fit, posterior: Posterior, x: Mapping[str, Floats], level: float) -> tuple[Floats, Floats]:
+    """Ends about the plain fit: the posterior's doubt, and how far its mean lies from the plain fit."""
+    coordinates = Coordinates(fit.entry, {name: p.value for name, p in fit.params.items() if p.fixed})
+    mean, sd = posterior.predictive(coordinates, Seen.of_points(fit.entry, fit.points), x)
+    value = fit.at(x)
+    half = np.sqrt((NormalDist().inv_cdf((1 + level) / 2) * sd) ** 2 + (mean - np.log(value)) ** 2)
+    return value * np.exp(-half), value * np.exp(half)
+
+
 def no_draws(fit: Fit) -> tuple[Notice, ...]:
     """A warning where the fit has no bootstrap, so that its intervals leave out the parameters' doubt."""
     if len(fit.draws) > 1 or all(p.fixed for p in fit.params.values()):
         return ()
     why = "has no bootstrap" if fit.bootstrap["n"] == 0 else "has too few runs to resample"
+    if fit.intervals["method"] != "bootstrap":
+        why = f"has no draws by {fit.intervals['method']}"
     message = f"the fit {why}: these intervals leave out the doubt of the parameters and are too narrow"
+    if fit.calibration is not None:
+        message = f"the fit {why}: the split has no intervals (that of the loss is calibrated without them)"
     return (Notice("SL405", "warning", message),)
 
 
@@ -124,8 +153,6 @@ def _inputs_of(fit: Fit) -> dict[str, Floats]:
 def _points(fit: Fit, at: Any) -> dict[str, Floats]:
     wanted = fit.entry.inputs
     if isinstance(at, Mapping):
-    if fit.intervals["method"] != "bootstrap":
-        why = f"has no draws by {fit.intervals['method']}"
         at = [at]
     if isinstance(at, (list, tuple)):
         for point in at:

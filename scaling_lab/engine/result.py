@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +16,19 @@ from numpy.typing import NDArray
 
 from ..errors import BadInput
 from ..files import made_by, to_json, write_text
-from ..laws import Law, get_law
+from ..laws import LAWS, Law, get_law
+from .blend import NAME, Blend, Calibration, members_of
+from .discrepancy import Posterior, Seen
 from .metrics import Metrics
 from .solve import Objective
 from .stored import check_fit
 
-Floats = NDArray[np.float64]
-SCHEMA = "scaling-lab/fit/1"
-# The end of an interval is the chance of single draws where fewer than about this many lie beyond it.
 if TYPE_CHECKING:
     from .bridge import LawResult
 
+Floats = NDArray[np.float64]
+SCHEMA = "scaling-lab/fit/1"
+# The end of an interval is the chance of single draws where fewer than about this many lie beyond it.
 FEW = 5
 
 
@@ -85,7 +88,7 @@ class Fit:
     params: Mapping[str, Estimate]
     objective: Objective
     value: float
-    starts: Mapping[str, int]
+    starts: Mapping[str, Any]
     bootstrap: Mapping[str, Any]
     draws: Floats
     metrics: Metrics
@@ -101,12 +104,19 @@ class Fit:
     members: tuple[Mapping[str, Any], ...] = ()
     calibration: Calibration | None = None
     baselines: Mapping[str, float | None] = field(default_factory=dict)
+    posterior: Posterior | None = None
     intervals: Mapping[str, Any] = field(default_factory=lambda: {"method": "bootstrap"})
 
     @property
     def entry(self) -> Law:
-        """The law's registry entry."""
-        return get_law(self.law)
+        """The law's registry entry, or the blend's law."""
+        return self.blend.law if self.law == NAME else get_law(self.law)
+
+    @cached_property
+    def blend(self) -> Blend:
+        """The members of `auto` as one, with what their processes have seen."""
+        members = members_of(self.members, LAWS)
+        return Blend(members, Seen.of_points(members[0].law, self.points) if any(m.scales for m in members) else None)
 
     @property
     def values(self) -> dict[str, float]:
@@ -130,15 +140,6 @@ class Fit:
         """The optimum as a draw, (1, p)."""
         return np.array([[self.params[name].value for name in self.entry.names]])
 
-    def outside(self, point: Mapping[str, Any]) -> dict[str, float]:
-        """By what factor each input of a point, or its compute, lies beyond the fitted range; empty inside it.
-
-        Raises BadInput where one is not a finite number above zero, as 6 * params * tokens of absurd sizes is not.
-        """
-        factors = {}
-        for name, value in point.items():
-            known = self.inputs.get(name, {})
-            if "min" in known:
     def to_lmfit(self) -> LawResult:
         """The fit as an lmfit ModelResult on the rows it keeps: fit_report(), conf_interval(), eval(x={...}), emcee().
 
@@ -151,6 +152,15 @@ class Fit:
 
         return to_lmfit(self)
 
+    def outside(self, point: Mapping[str, Any]) -> dict[str, float]:
+        """By what factor each input of a point, or its compute, lies beyond the fitted range; empty inside it.
+
+        Raises BadInput where one is not a finite number above zero, as 6 * params * tokens of absurd sizes is not.
+        """
+        factors = {}
+        for name, value in point.items():
+            known = self.inputs.get(name, {})
+            if "min" in known:
                 size = float(value)
                 if not (math.isfinite(size) and size > 0):
                     raise BadInput(f"{name} = {size:g} is not a finite number above zero", fix="mend the point")
@@ -171,6 +181,7 @@ class Fit:
             "starts": dict(self.starts),
             "converged": self.converged,
             "bootstrap": dict(self.bootstrap),
+            "intervals": dict(self.intervals),
             "draws": {"names": list(self.entry.names), "values": self.draws, "n": len(self.draws)},
             "metrics": asdict(self.metrics),
             "inputs": self.inputs,
@@ -180,8 +191,21 @@ class Fit:
             "warnings": [asdict(notice) for notice in self.warnings],
             "notes": list(self.notes),
             "seed": self.seed,
-            "intervals": dict(self.intervals),
             "made_by": self.made_by,
+            **self._choice(),
+        }
+
+    def _choice(self) -> dict[str, Any]:
+        """What only a choice of laws has: members, baselines, and the calibration of its intervals."""
+        if not self.members:
+            return {}
+        calibration = None if self.calibration is None else asdict(self.calibration)
+        posterior = {} if self.posterior is None else {"posterior": self.posterior.to_dict()}
+        return {
+            "members": list(self.members),
+            "baselines": dict(self.baselines),
+            "calibration": calibration,
+            **posterior,
         }
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -222,6 +246,7 @@ class Fit:
                 members=tuple(found.get("members", ())),
                 calibration=Calibration(**found["calibration"]) if found.get("calibration") else None,
                 baselines=found.get("baselines", {}),
+                posterior=Posterior.from_dict(found["posterior"]) if found.get("posterior") else None,
                 # A file of a version that knew only the bootstrap does not say so.
                 intervals=found.get("intervals", {"method": "bootstrap"}),
             )

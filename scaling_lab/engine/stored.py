@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..laws import LAWS, Law, Param
+from .blend import DISCREPANCY, NAME, PLAIN, PRIORS, Blend, members_of
 
 SEVERITIES = ("info", "warning", "error")
-
 METHODS = ("bootstrap", "profile", "covariance", "emcee")
+
 
 def check_fit(found: Mapping[str, Any]) -> Law:
     """The law of the contents of FIT.json, all of which were found sound; raises ValueError where one is not."""
@@ -30,9 +31,98 @@ def check_fit(found: Mapping[str, Any]) -> Law:
 
 def _law(found: Mapping[str, Any]) -> Law:
     name = found["law"]
+    if "members" in found:
+        _members(_list(found["members"], "members"))
+        _baselines(_mapping(found, "baselines"))
+        if found["calibration"] is not None:
+            _calibration(_mapping(found, "calibration"))
+    if name == NAME:
+        return _blend(found)
     if not isinstance(name, str) or name not in LAWS:
         raise ValueError(f"no law named {name!r}")
+    if "members" in found and ([m["variant"] for m in found["members"]] != [PLAIN] or found["calibration"] is not None):
+        raise ValueError(f"the members are those of auto, where the law is {name}")
+    if found.get("posterior") is not None:
+        _posterior(_mapping(found, "posterior"), LAWS[name])
     return LAWS[name]
+
+
+def _blend(found: Mapping[str, Any]) -> Law:
+    members = members_of(found["members"], LAWS)
+    if found["calibration"] is None:
+        raise ValueError("calibration is null, which the intervals of auto are made from")
+    if len({member.label for member in members}) < len(members):
+        raise ValueError("a law is twice among the members in one variant")
+    if len({(member.law.inputs, member.law.target, member.law.residual) for member in members}) > 1:
+        raise ValueError("the members take different inputs or predict different targets")
+    for member in members:
+        if member.variant == PLAIN:
+            raise ValueError(f"the member {member.law.name} of auto is plain")
+        if member.scales is not None and set(member.scales.lengths) != set(member.law.inputs):
+            raise ValueError(f"discrepancy.lengths are not of {', '.join(member.law.inputs)}")
+        name = f"{member.label}.weight"
+        if abs(_number(found["params"][name]["value"], f"params.{name}.value") - member.weight) > 1e-12:
+            raise ValueError(f"params.{name} is not the weight of its member")
+    if any(member.scales for member in members):
+        for weight in _list(_mapping(found, "points").get("weight", []), "points.weight"):
+            _positive(weight, "a value of points.weight")
+        _list(found["points"]["run_id"], "points.run_id")
+    return Blend(members, None).law
+
+
+def _members(found: Sequence[Any]) -> None:
+    if not found:
+        raise ValueError("members is empty")
+    total = 0.0
+    for entry in found:
+        if not isinstance(entry, Mapping):
+            raise ValueError(f"a member is {_short(entry)}, not an object")
+        _one_of(entry["law"], tuple(LAWS), "a member's law")
+        _one_of(entry["variant"], (PRIORS, DISCREPANCY, PLAIN), "a member's variant")
+        total += _not_below_zero(entry["weight"], "a member's weight")
+        if entry["inner_error"] is not None:
+            _not_below_zero(entry["inner_error"], "a member's inner_error")
+        if (entry["variant"] == DISCREPANCY) != ("discrepancy" in entry):
+            raise ValueError("a member's discrepancy is not as its variant says")
+        if "discrepancy" in entry:
+            _scales(_mapping(entry, "discrepancy"), "discrepancy")
+    if abs(total - 1) > 1e-6:
+        raise ValueError(f"the members' weights add up to {total:g}")
+
+
+def _scales(found: Mapping[str, Any], where: str) -> None:
+    for name in ("size", "noise"):
+        _positive(found[name], f"{where}.{name}")
+    for name, value in _mapping(found, "lengths").items():
+        _positive(value, f"{where}.lengths.{name}")
+    _not_below_zero(found["run"], f"{where}.run")
+
+
+def _posterior(found: Mapping[str, Any], law: Law) -> None:
+    """Of a plain fit that auto came to: coordinates, their covariance, and scales."""
+    _scales(_mapping(found, "scales"), "posterior.scales")
+    if set(found["scales"]["lengths"]) != set(law.inputs):
+        raise ValueError(f"posterior.scales.lengths are not of {', '.join(law.inputs)}")
+    free = len([p for p in law.params if not p.reference])
+    theta, covariance = _list(found["theta"], "posterior.theta"), _list(found["covariance"], "posterior.covariance")
+    if len(theta) != free or [len(_list(row, "a row of posterior.covariance")) for row in covariance] != [free] * free:
+        raise ValueError(f"posterior.theta and its covariance are not of {free} parameters")
+    for value in (*theta, *(cell for row in covariance for cell in row)):
+        _number(value, "a value of posterior")
+
+
+def _baselines(found: Mapping[str, Any]) -> None:
+    for name, error in found.items():
+        if error is not None:
+            _not_below_zero(error, f"baselines[{name!r}]")
+
+
+def _calibration(found: Mapping[str, Any]) -> None:
+    for name in ("near", "far", "spread"):
+        _not_below_zero(found[name], f"calibration.{name}")
+    _share(found["level"], "calibration.level")
+    for name in ("cuts", "held_out"):
+        _count(found[name], f"calibration.{name}")
 
 
 # ------------------------------------------------------------------------------------------------- kinds of values
@@ -47,6 +137,12 @@ def _number(value: Any, where: str) -> float:
 def _positive(value: Any, where: str) -> float:
     if not _number(value, where) > 0:
         raise ValueError(f"{where} is {_short(value)}, not above zero")
+    return float(value)
+
+
+def _not_below_zero(value: Any, where: str) -> float:
+    if _number(value, where) < 0:
+        raise ValueError(f"{where} is {value:g}, below zero")
     return float(value)
 
 
@@ -145,6 +241,8 @@ def _accounts(found: Mapping[str, Any]) -> None:
     if not isinstance(found.get("converged"), bool | None):
         raise ValueError(f"converged is {_short(found['converged'])}, not true or false")
     _text(found["bootstrap"]["resample"], "bootstrap.resample")
+    if "intervals" in found:
+        _one_of(_mapping(found, "intervals")["method"], METHODS, "intervals.method")
     _share(found["bootstrap"]["level"], "bootstrap.level")
     for why, count in _mapping(found["rows"], "dropped").items():
         _count(count, f"rows.dropped[{why!r}]")
@@ -204,5 +302,3 @@ def _words(found: Mapping[str, Any]) -> None:
     if "inputs" in record:
         for name, sha in _mapping(record, "inputs").items():
             _text(sha, f"made_by.inputs[{name!r}]")
-    if "intervals" in found:
-        _one_of(_mapping(found, "intervals")["method"], METHODS, "intervals.method")

@@ -1,0 +1,92 @@
+"""The public tables' splits into small runs to fit and large ones to predict, as their manifests suggest them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Split:
+    """One table with a column `held_out` of 0 and 1; several tables may make one `row` of the comparison.
+
+    `reference` is the law of the table's own paper, which a careful plain fit of is what a prediction should beat.
+    """
+
+    dataset: str
+    row: str
+    part: str
+    reference: str
+    table: pd.DataFrame
+
+
+def splits(data: Path) -> Iterator[Split]:
+    """Every split of a law of loss in params and tokens, from the tables under `data`."""
+    yield from _epoch(data)
+    yield from _gadre(data)
+    yield from _olmo(data)
+    yield from _porian(data)
+    yield _steplaw(data)
+
+
+def _made(dataset: str, row: str, reference: str, table: pd.DataFrame, held_out: pd.Series, part: str = "") -> Split:
+    table = table[["params", "tokens", "loss", *(["flops"] if "flops" in table else [])]].astype(float)
+    table = table.assign(held_out=np.asarray(held_out, dtype=float)).reset_index(drop=True)
+    return Split(dataset, row, part, reference, table)
+
+
+def _epoch(data: Path) -> Iterator[Split]:
+    points = pd.read_csv(data / "epoch_chinchilla/points.csv").query("excluded_by_epoch == 0")
+    points = points.rename(columns={"params_total": "params"})
+    for above in (1e21, 3e20):
+        yield _made("epoch_chinchilla", f"C <= {above:.0e}", "chinchilla", points, points.flops > above)
+    kyo = pd.read_csv(data / "kyo_llm/points.csv").rename(columns={"params_total": "params"})
+    yield _made("kyo_llm", "C <= 1e+21", "chinchilla", kyo, kyo.flops > 1e21)
+
+
+def _gadre(data: Path) -> Iterator[Split]:
+    """All runs of the four small sizes, and the paper's own five of them, against the larger and longer ones."""
+    models = pd.read_csv(data / "gadre/models.csv").rename(columns={"params_total": "params"})
+    for corpus in ("c4_original", "rpj"):
+        part = models[models.train_data == corpus]
+        large = (part.params > 4.2e8) | (part.token_multiplier > 320)
+        small = part.params < 4.2e8
+        five = ((part.token_multiplier == 20) & small) | ((part.token_multiplier == 320) & (part.params < 2e7))
+        for target in ("loss_c4_val", "loss_openlm"):
+            table = part.drop(columns="loss", errors="ignore").rename(columns={target: "loss"})
+            if target == "loss_c4_val":
+                kept = five | large
+                row = f"{corpus}, {target}, the paper's 5 runs"
+                yield _made("gadre", row, "chinchilla-tied", table[kept], large[kept])
+            yield _made("gadre", f"{corpus}, {target}, N <= 4.2e8, M <= 320", "chinchilla-tied", table, large)
+
+
+def _olmo(data: Path) -> Iterator[Split]:
+    final = pd.read_csv(data / "olmo_ladder/final.csv")
+    table = pd.DataFrame(
+        {"params": final.params_nonembed_with_head, "tokens": final.tokens, "loss": final.loss_c4_en}, dtype=float
+    )
+    yield _made("olmo_ladder", "190M-760M to 1B", "chinchilla", table, final["size"] == "1B")
+    yield _made("olmo_ladder", "<= 2xC to 5, 10xC", "chinchilla", table, final.length.isin(["5xC", "10xC"]))
+
+
+def _porian(data: Path) -> Iterator[Split]:
+    """Ten isoFLOP sets (five recipes, three ways of counting parameters), each a part of two rows."""
+    for every in (False, True):
+        row = "C <= 1.6e18, all points" if every else "C <= 1.6e18, D/N >= 2"
+        for count in ("nonembed", "nonembed_plus_head", "effective_attention"):
+            points = pd.read_csv(data / f"porian_rw/isoflop_{count}.csv").rename(columns={f"params_{count}": "params"})
+            kept = points if every else points[points.tokens >= 2 * points.params]
+            for config, part in kept.groupby("config_id"):
+                yield _made("porian_rw", row, "chinchilla", part, part.flops > 1.7e18, f"{config}, {count}")
+
+
+def _steplaw(data: Path) -> Split:
+    points = pd.read_csv(data / "steplaw_dense/points.csv").rename(columns={"params_nonembed": "params"})
+    grids = points.groupby(["params", "tokens"], as_index=False).loss.min()
+    large = (grids.params > 5.4e8) | (grids.tokens > 3e10)
+    return _made("steplaw_dense", "grid minima, N <= 5.4e8, D <= 3e10", "chinchilla", grids, large)

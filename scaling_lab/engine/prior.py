@@ -1,0 +1,134 @@
+"""What is known of a law's parameters before its table is read: from the literature, or from another family's fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UsageError
+from ..laws import LAWS
+from ..tables import Rows
+from .coordinates import Coordinates
+from .diagnostics import jacobian
+from .solve import Objective, Pull
+
+if TYPE_CHECKING:
+    from .result import Fit
+
+Floats = NDArray[np.float64]
+
+# No table's noise is trusted to be below this share of the loss: seeds alone differ by more.
+LEAST_NOISE = 0.002
+# How far the exponents of one family of runs are from another's, as a standard deviation of their logarithms: what
+# chinchilla's alpha and beta show over the 15 corpora, recipes and ways of counting of five public collections (.4 and
+# .4, with the fits' own errors, which this leaves out).
+FAMILY_SD = 0.35
+
+
+def objective_unit(objective: Objective, residual: Floats, weights: Floats, spent: float) -> float:
+    """The objective's size that one e-fold of likelihood costs, from residuals (n,) of which `spent` were used up.
+
+    Mean(weight * slope * residual): the variance for squares, delta times the mean size for Huber's lines.
+    """
+    floor = float(objective.slopes(np.array([LEAST_NOISE]), objective.width)[0][0]) * LEAST_NOISE
+    slopes = objective.slopes(residual, objective.width)[0]
+    return max(float(np.sum(weights * slopes * residual)) / max(len(residual) - spent, 1.0), floor)
+
+
+def prior_of(coordinates: Coordinates, rows: Rows) -> tuple[Floats, Floats]:
+    """Centers and standard deviations (p,) of the law's own priors in its coordinates; infinite where it has none."""
+    center, sd = np.zeros(len(coordinates.free)), np.full(len(coordinates.free), np.inf)
+    for i, p in enumerate(coordinates.free):
+        if p.name in coordinates.law.priors:
+            prior = coordinates.law.priors[p.name]
+            value = prior.center * (float(rows.y.min()) if prior.of_lowest else 1.0)
+            center[i] = value if p.domain == "real" else np.log(abs(value))
+            sd[i] = prior.sd
+    return center, sd
+
+
+@dataclass(frozen=True)
+class Borrowed:
+    """Exponents of another family's fit: by name, the value and the standard deviation of its logarithm.
+
+    `source` names the fit: its law, and the tables it was made from.
+    """
+
+    values: Mapping[str, float]
+    sd: Mapping[str, float]
+    source: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, fit: Fit, family_sd: float = FAMILY_SD) -> Borrowed:
+        """The dimensionless parameters above or below zero of a fit, which are its exponents.
+
+        The doubt of each is the spread of its draws and `family_sd` together. Coefficients and floors are not borrowed:
+        they hang on the tokenizer and the text.
+        """
+        if not (np.isfinite(family_sd) and family_sd > 0):
+            raise UsageError(f"--prior-sd {family_sd:g} is not a number above zero")
+        if fit.law not in LAWS:
+            raise UsageError(f"--prior takes the fit of one law, and this is one of {fit.law}")
+        values, sd = {}, {}
+        for i, p in enumerate(fit.entry.params):
+            if p.unit or p.domain == "real" or p.reference:
+                continue
+            values[p.name] = fit.params[p.name].value
+            own = float(np.std(np.log(np.abs(fit.draws[:, i])))) if len(fit.draws) > 1 else 0.0
+            sd[p.name] = float(np.hypot(own, family_sd))
+        return cls(values, sd, {"law": fit.law, "inputs": dict(fit.made_by.get("inputs", {}))})
+
+    def pull(self, coordinates: Coordinates, unit: float) -> Pull:
+        """Towards the borrowed values, where an objective of `unit` costs an e-fold of likelihood."""
+        p = len(coordinates.free)
+        center, precision = np.zeros(p), np.zeros(p)
+        for i, param in enumerate(coordinates.free):
+            if param.name in self.values and not param.unit:
+                center[i] = np.log(abs(self.values[param.name]))
+                precision[i] = unit / self.sd[param.name] ** 2
+        if not precision.any():
+            free = ", ".join(param.name for param in coordinates.free)
+            raise UsageError(
+                f"--prior: a fit of {self.source['law']} has {', '.join(self.values) or 'no exponent'}, and none of "
+                f"{coordinates.law.name}'s free parameters ({free}) is among them"
+            )
+        return Pull(center, precision)
+
+    def account(
+        self, coordinates: Coordinates, theta: Floats, alone: Floats | None, share: Floats
+    ) -> dict[str, dict[str, float | None]]:
+        """For each borrowed exponent: the other family's value, this table's own, the one found, and how much is lent.
+
+        `share` (p,) is the part of what is known of each that comes from the prior: 0 none, 1 all.
+        """
+        found = {}
+        ours = coordinates.to_params(theta[None, :])
+        own = None if alone is None else coordinates.to_params(alone[None, :])
+        for i, param in enumerate(coordinates.free):
+            if param.name in self.values and not param.unit:
+                found[param.name] = {
+                    "borrowed": self.values[param.name],
+                    "sd": self.sd[param.name],
+                    "alone": None if own is None else float(own[param.name][0, 0]),
+                    "value": float(ours[param.name][0, 0]),
+                    "share": float(share[i]),
+                }
+        return found
+
+
+def information(
+    coordinates: Coordinates, rows: Rows, theta: Floats, sd: float, precision: Floats
+) -> tuple[Floats, Floats]:
+    """The share (p,) of the information on each coordinate that a prior of that precision lends, and a factor (p, p).
+
+    Normal numbers (p,) times the factor are how far the optimum would move, had the prior's centers been drawn anew.
+    """
+    jac = jacobian(coordinates, rows, theta[None, :])
+    data = (jac * rows.weights[:, None]).T @ jac * (rows.runs / rows.used) / max(sd, LEAST_NOISE) ** 2
+    covariance = np.linalg.pinv(data + np.diag(precision), hermitian=True)
+    share = np.clip(np.diag(covariance) * precision, 0.0, 1.0)
+    return np.asarray(share), np.asarray(covariance * np.sqrt(precision))
