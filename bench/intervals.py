@@ -1,7 +1,7 @@
 """How often 90 % intervals of parameters hold the planted truth, by method, objective, size of table and kind of noise,
 and the methods side by side on a public table; the tables of docs/intervals.md.
 
-usage: python bench/intervals.py [--tables 200] [--out bench/results/intervals.json]
+usage: python bench/intervals.py [--tables 300] [--profiles 40] [--out bench/results/intervals.json]
 """
 
 from __future__ import annotations
@@ -90,15 +90,16 @@ def side_by_side() -> list[dict[str, Any]]:
 
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("--tables", type=int, default=200)
+    ask.add_argument("--tables", type=int, default=300, help="for the covariance")
+    ask.add_argument("--profiles", type=int, default=40, help="for the profile, which takes a hundred times as long")
     ask.add_argument("--out", type=Path, default=HERE / "results" / "intervals.json")
     given = ask.parse_args()
     rows = []
-    for method in ("covariance", "profile"):
+    for method, count in (("covariance", given.tables), ("profile", given.profiles)):
         for shape in ((6, 5), (4, 3)):
             for uneven in (False, True):
                 for objective in ("huber", "l2"):
-                    rows.append(covered(method, objective, shape, uneven, given.tables))
+                    rows.append(covered(method, objective, shape, uneven, count))
                     print(rows[-1], flush=True)
     compared = side_by_side() if DATA.is_dir() else []
     for row in compared:
