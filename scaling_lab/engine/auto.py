@@ -21,7 +21,7 @@ from .coordinates import Coordinates
 from .discrepancy import Posterior, Scales, Seen, fit_with_discrepancy, mild_weights
 from .fit import Settings, fit_points, fit_rows, law_inputs, quick_optimum, solve_linear
 from .metrics import metrics
-from .prior import objective_unit, prior_of
+from .prior import FIRST_NOISE, objective_unit, prior_of
 from .result import Estimate, Fit, Noise, Notice, stamp
 from .solve import CONVERGED, Objective, Pull, Solutions, chunk_size, graduated, in_chunks, one_blas_thread, widths
 from .uncertainty import distance, extent, ranges, residual_spread
@@ -33,7 +33,7 @@ CUTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 LEAST_TRAIN, LEAST_TEST = 8, 2
 # Starts drawn from the priors, the width of their scatter in prior standard deviations, and rounds in which the
 # residuals' size (which the priors' weight hangs on) settles.
-STARTS, SCATTER, ROUNDS, FIRST_NOISE = 12, 0.7, 3, 0.02
+STARTS, SCATTER, ROUNDS = 12, 0.7, 3
 # Members are weighted by (mean inner error) to minus this power.
 POWER = 2.0
 MOST_DRAWS = 500
@@ -136,15 +136,22 @@ def auto_rows(laws: Sequence[Law], rows: Rows, settings: Settings, progress: Pro
         return _weigh(laws, rows, settings, progress)
 
 
-def _weigh(laws: Sequence[Law], rows: Rows, settings: Settings, progress: Progress | None) -> Fit:
+def check_settings(settings: Settings) -> None:
+    """Raises UsageError where settings are those of a single law."""
     if settings.fix:
         raise UsageError("--fix holds a parameter of one law, and auto takes several; name a law")
+    if settings.prior is not None:
+        raise UsageError("--prior lends exponents to one law, and auto takes several; name a law")
     if settings.intervals != "bootstrap":
         raise UsageError(
             f"--intervals {settings.intervals} is of one law's parameters, and auto takes several; name one"
         )
     if settings.resample != "runs":
         raise UsageError(f"--resample {settings.resample}: auto draws whole runs, as its inner backtests hold them out")
+
+
+def _weigh(laws: Sequence[Law], rows: Rows, settings: Settings, progress: Progress | None) -> Fit:
+    check_settings(settings)
     plainest = min(laws, key=lambda law: sum(not p.reference for p in law.params))
     diagnostics.check_identified(Coordinates.of(plainest, {}, rows.x), rows)
     some = _selection(rows)

@@ -277,6 +277,16 @@ _ENTRIES = (
         ("add runs", "hold parameters with --fix"),
     ),
     Code(
+        "SL309",
+        "warning",
+        "interrupted-bootstrap",
+        "the bootstrap was interrupted",
+        "The refits that were done are kept; they are the first of those asked for, so they are a fair sample, but a "
+        "smaller one.",
+        "an interrupt (Ctrl-C) after at least {engine.bootstrap.LEAST_KEPT} refits.",
+        ("run again, with a smaller --bootstrap if it took too long", "read the ends of the intervals as rough"),
+    ),
+    Code(
         "SL310",
         "warning",
         "open-interval",
@@ -327,6 +337,16 @@ _ENTRIES = (
         "fewer than {engine.auto.LEAST_TRAIN} rows below every inner cut or fewer than {engine.auto.LEAST_TEST} above: "
         "the law of fewest parameters is fitted alone.",
         ("add runs", "name a law, and say why it was taken"),
+    ),
+    Code(
+        "SL315",
+        "warning",
+        "borrowed",
+        "most of what is known of a parameter is borrowed",
+        "A prior from another family stands in for what this table does not tell. Families differ: such a prediction is "
+        "as good as the likeness of the two.",
+        "--prior: more than {engine.diagnostics.BORROWED:g} of the information on an exponent comes from the other fit.",
+        ("add runs that tell the exponent by themselves", "compare another family's fit, or a larger --prior-sd"),
     ),
     # -------------------------------------------------------------------------------------- 4 what is asked of a fit
     Code(

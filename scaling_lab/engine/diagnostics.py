@@ -21,6 +21,8 @@ from .uncertainty import BIASED
 
 Floats = NDArray[np.float64]
 
+# An exponent of which a prior lends more of the information than this is said to be borrowed.
+BORROWED = 0.5
 # Singular values of the scaled derivative matrix below this share of the largest mean: rounding, not information.
 RANK = 1e-9
 
@@ -225,13 +227,24 @@ def _drift(noise: Noise) -> list[Notice]:
     ]
 
 
+def _runs(rows: Rows) -> str:
+    return "1 run is" if rows.runs == 1 else f"{rows.runs} runs are"
+
+
 def _bootstrap(coordinates: Coordinates, rows: Rows, boot: Mapping[str, Any]) -> list[Notice]:
     found = []
+    if boot.get("interrupted"):
+        found.append(
+            _warning(
+                "SL309",
+                f"the bootstrap was interrupted after {boot['n']} of {boot['asked']} refits: intervals rest on those",
+            )
+        )
     if boot["resample"] == "residuals":
         found.append(
             _warning(
                 "SL308",
-                f"{rows.runs} runs are too few to resample for {len(coordinates.free)} free parameters: the intervals "
+                f"{_runs(rows)} too few to resample for {len(coordinates.free)} free parameters: the intervals "
                 "come from new losses drawn about the fit, and trust the law's form",
             )
         )
@@ -239,7 +252,7 @@ def _bootstrap(coordinates: Coordinates, rows: Rows, boot: Mapping[str, Any]) ->
         found.append(
             _warning(
                 "SL308",
-                f"{rows.runs} runs are too few to resample for {len(coordinates.free)} free parameters, and the rows "
+                f"{_runs(rows)} too few to resample for {len(coordinates.free)} free parameters, and the rows "
                 "of a run share its error: no intervals of the parameters; add runs",
             )
         )
@@ -461,6 +474,15 @@ def _lean(noise: Noise, on: str) -> list[Notice]:
             f"the mean, {abs(noise.bias_z):.2g} standard errors): its form leans that way beyond the data",
         )
     ]
+
+
+def lent(params: Mapping[str, Mapping[str, float | None]]) -> tuple[Notice, ...]:
+    """A warning where most of what is known of an exponent comes from another family's fit."""
+    most = {name: share for name, found in params.items() if (share := found["share"] or 0.0) > BORROWED}
+    if not most:
+        return ()
+    shares = ", ".join(f"{name} ({share:.0%})" for name, share in most.items())
+    return (_warning("SL315", f"most of what is known of {shares} is borrowed from --prior; the table tells the rest"),)
 
 
 def leaning(

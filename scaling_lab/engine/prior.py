@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 
 # No table's noise is trusted to be below this share of the loss: seeds alone differ by more.
 LEAST_NOISE = 0.002
+# What residuals are taken to be before there are any.
+FIRST_NOISE = 0.02
 # How far the exponents of one family of runs are from another's, as a standard deviation of their logarithms: what
 # chinchilla's alpha and beta show over the 15 corpora, recipes and ways of counting of five public collections (.4 and
 # .4, with the fits' own errors, which this leaves out).
@@ -97,6 +99,11 @@ class Borrowed:
                 f"{coordinates.law.name}'s free parameters ({free}) is among them"
             )
         return Pull(center, precision)
+
+    def held(self, coordinates: Coordinates) -> Coordinates:
+        """The coordinates with the borrowed exponents held: what the table has to tell by itself."""
+        names = [p.name for p in coordinates.free if p.name in self.values and not p.unit]
+        return Coordinates(coordinates.law, {**coordinates.fixed, **{name: self.values[name] for name in names}})
 
     def account(
         self, coordinates: Coordinates, theta: Floats, alone: Floats | None, share: Floats

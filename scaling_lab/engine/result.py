@@ -105,6 +105,7 @@ class Fit:
     calibration: Calibration | None = None
     baselines: Mapping[str, float | None] = field(default_factory=dict)
     posterior: Posterior | None = None
+    prior: Mapping[str, Any] = field(default_factory=dict)
     intervals: Mapping[str, Any] = field(default_factory=lambda: {"method": "bootstrap"})
 
     @property
@@ -192,6 +193,7 @@ class Fit:
             "notes": list(self.notes),
             "seed": self.seed,
             "made_by": self.made_by,
+            **({"prior": dict(self.prior)} if self.prior else {}),
             **self._choice(),
         }
 
@@ -246,6 +248,7 @@ class Fit:
                 members=tuple(found.get("members", ())),
                 calibration=Calibration(**found["calibration"]) if found.get("calibration") else None,
                 baselines=found.get("baselines", {}),
+                prior=found.get("prior", {}),
                 posterior=Posterior.from_dict(found["posterior"]) if found.get("posterior") else None,
                 # A file of a version that knew only the bootstrap does not say so.
                 intervals=found.get("intervals", {"method": "bootstrap"}),

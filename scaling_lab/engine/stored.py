@@ -26,6 +26,7 @@ def check_fit(found: Mapping[str, Any]) -> Law:
     _inputs(_mapping(found, "inputs"), law)
     _points(_mapping(found, "points"), law)
     _words(found)
+    _prior(found)
     return law
 
 
@@ -284,6 +285,19 @@ def _points(found: Mapping[str, Any], law: Law) -> None:
     for name, values in found.items():
         for value in values:
             kinds.get(name, _number)(value, f"a value of points.{name}")
+
+
+def _prior(found: Mapping[str, Any]) -> None:
+    """What another family's fit lent, where one did."""
+    if "prior" not in found:
+        return
+    prior = _mapping(found, "prior")
+    _text(_mapping(prior, "source")["law"], "prior.source.law")
+    for name, lent in _mapping(prior, "params").items():
+        for part in ("borrowed", "sd", "value", "share"):
+            _number(lent[part], f"prior.params.{name}.{part}")
+        if lent["alone"] is not None:
+            _number(lent["alone"], f"prior.params.{name}.alone")
 
 
 def _words(found: Mapping[str, Any]) -> None:
