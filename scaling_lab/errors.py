@@ -18,6 +18,12 @@ class UsageError(LabError):
     exit_code = 2
 
 
+class Interrupted(LabError):
+    """The user stopped the work after part of it was done and kept (exit 130)."""
+
+    exit_code = 130
+
+
 class BadInput(LabError):
     """A file, a row or a value that can't be used; says the file, line and column where they are known."""
 

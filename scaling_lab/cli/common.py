@@ -59,6 +59,10 @@ MapOption = Annotated[
 WhereOption = Annotated[
     str | None, typer.Option("--where", metavar="CONDITION", help='Rows to use, e.g. "tokens > 1e9".')
 ]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option("--weights", metavar="EXPR", help='How much each row counts, over columns, e.g. "flops**0.3".'),
+]
 ParamsColumnOption = Annotated[
     str | None, typer.Option("--params-column", metavar="COLUMN", help="The count that a law's N is taken from.")
 ]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import UsageError
+from ..errors import Interrupted, UsageError
 from .common import (
     DropBadOption,
     FailOnOption,
@@ -17,6 +17,7 @@ from .common import (
     ParamsColumnOption,
     SeedOption,
     TableArgument,
+    WeightsOption,
     WhereOption,
     check_apart,
     fail_on,
@@ -42,13 +43,16 @@ def fit(
     bootstrap: Annotated[
         int, typer.Option(help="Refits to resampled runs, or draws of the other --intervals; 0 for none.")
     ] = 1000,
-    resample: Annotated[str, typer.Option(help="What the bootstrap draws: runs or rows.")] = "runs",
+    resample: Annotated[
+        str, typer.Option(help="What the bootstrap draws: runs or rows again, or new losses: wild, parametric.")
+    ] = "runs",
     intervals: Annotated[
         str, typer.Option(help="Of the parameters, by bootstrap, profile, covariance or emcee.")
     ] = "bootstrap",
     fix: Annotated[list[str] | None, typer.Option("--fix", metavar="NAME=VALUE", help="Hold a parameter.")] = None,
     map_: MapOption = None,
     where: WhereOption = None,
+    weights: WeightsOption = None,
     params_column: ParamsColumnOption = None,
     drop_bad: DropBadOption = False,
     sensitivity: Annotated[
@@ -86,12 +90,14 @@ def fit(
             seed=seed,
             mapping=pairs(map_),
             where=where,
+            weights=weights,
             params_column=params_column,
             drop_bad=drop_bad,
             progress=progress,
         )
         moved = None
-        if sensitivity or sensitivity_plot:
+        stopped = found.bootstrap.get("interrupted", False)
+        if (sensitivity or sensitivity_plot) and not stopped:
             from ..decide.sensitivity import sensitivity as vary
 
             moved = vary(
@@ -105,6 +111,7 @@ def fit(
                 seed=seed,
                 mapping=pairs(map_),
                 where=where,
+            weights=weights,
                 params_column=params_column,
                 drop_bad=drop_bad,
                 fit=found,
@@ -127,6 +134,9 @@ def fit(
             show(f"\n{terminal.sensitivity(moved)}")
         if out:
             show(f"saved to {out}")
+    if stopped:
+        account = found.bootstrap
+        raise Interrupted(f"interrupted after {account['n']} of {account['asked']} bootstrap refits, which are kept")
     fail_on(fail, found.warnings)
 
 
@@ -198,6 +208,7 @@ def backtest(
     bootstrap: Annotated[int, typer.Option(help="Refits to resampled runs.")] = 400,
     map_: MapOption = None,
     where: WhereOption = None,
+    weights: WeightsOption = None,
     params_column: ParamsColumnOption = None,
     drop_bad: DropBadOption = False,
     seed: SeedOption = 0,
@@ -221,6 +232,7 @@ def backtest(
             level=level,
             mapping=pairs(map_),
             where=where,
+            weights=weights,
             params_column=params_column,
             drop_bad=drop_bad,
             settings=settings,

@@ -4,42 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DidNotConverge
+from ..errors import DidNotConverge, UsageError
 from ..tables import Rows
 from .coordinates import Coordinates
-from .diagnostics import jacobian
-from .solve import Objective, Solutions, chunk_size, graduated, in_chunks, rounding, settled, widths
+from .resample import Sampler, sampler_of
+from .solve import (
+    Kernel,
+    Objective,
+    Pull,
+    Solutions,
+    chunk_size,
+    graduated,
+    in_chunks,
+    rounding,
+    settled,
+    thinned,
+    widths,
+)
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
+Solver = Callable[[Floats, Floats, Floats, tuple[float, ...]], Solutions]
 
-# Resamples that are also fitted from the whole grid of starts: one that ends lower there shows that refits from the
-# optimum alone stay in the wrong place.
-AUDITED, AUDIT_STARTS = 16, 12
-# A derivative matrix whose Gram matrix has eigenvalues further apart than this tells nothing of some direction.
-RANK = 1e-13
+# Further resamples, not counted among the replicates, that are fitted both from the optimum and from the best of the
+# whole grid of starts: what they find is where every replicate may start, and one that ends lower from the grid shows
+# that refits from the optimum alone stay in the wrong place. Fewer on so many numbers that each takes seconds.
+SCOUTS, SCOUT_STARTS, SCOUT_NUMBERS = 16, 12, 400_000
+# Of an interrupted bootstrap at least so many replicates are of use.
+LEAST_KEPT = 20
 
 
 @dataclass(frozen=True)
-class Replicates:
-    """What B refits are made to: rows count `weights` (B, n) times their own, `each` (n,), and aim at `target`.
+class Start:
+    """Where refits may begin (k, p), the main optimum first, and those of them that every refit must try (m, p)."""
 
-    `target` is (n,) or (B, n).
-    """
-
-    weights: NDArray[Any]
-    each: Floats
-    target: Floats
-
-    def part(self, keep: slice) -> tuple[Floats, Floats]:
-        """Weights and targets of some of the refits."""
-        return self.weights[keep] * self.each, self.target if self.target.ndim == 1 else self.target[keep]
+    known: Floats
+    needed: Floats
 
 
 def bootstrap(
@@ -54,181 +59,175 @@ def bootstrap(
     seed: int,
     workers: int | None,
     progress: Progress | None,
+    device: str = "cpu",
+    pull: Pull | None = None,
 ) -> tuple[Floats, dict[str, Any]]:
     """Parameters (draws, P) of `count` refits, and an account of how they were drawn and how they ended.
 
-    Runs (or rows) are drawn whole with replacement. A resample that can't tell every parameter is drawn again. Where
-    most can't, single-row runs get new losses drawn about the fit instead, and runs of several rows get no draws at
-    all: their checkpoints share one error, of which so few runs say nothing. `starts` are those of the main fit.
+    `resample` is one of RESAMPLES (engine/resample.py), `starts` are those of the main fit. Replicates are drawn and
+    fitted block by block, so memory does not grow with their number. An interrupt keeps those that are done, if they
+    are of any use, and says so in the account.
     """
     account: dict[str, Any] = {"n": count, "resample": resample, "failed": 0, "unconverged": 0, "redrawn": 0}
+    nothing = np.empty((0, len(coordinates.law.names)))
     if not coordinates.free:
-        return np.empty((0, len(coordinates.law.names))), account | {"n": 0}
+        return nothing, account | {"n": 0}
     if count == 0:
-        return np.empty((0, len(coordinates.law.names))), account
-    groups = rows.group if resample == "runs" else np.arange(rows.used)
-    kinds = len(np.unique(groups.astype(str)))
-    told = _rank_test(coordinates, rows, theta)
-    weights, redrawn = bootstrap_weights(groups, count, seed, told)
-    account["redrawn"] = redrawn
-    target = objective.scale(rows.y)
-    if kinds < len(coordinates.free) + 2 or redrawn > count:
-        if kinds < rows.used:
-            return np.empty((0, len(coordinates.law.names))), account | {"resample": "none: too few runs"}
-        account["resample"] = "residuals"
-        target = _new_losses(coordinates, rows, objective, theta, count, seed)
-        weights = np.ones((count, rows.used), dtype=np.int32)
-    replicates = Replicates(weights, rows.weights, target)
-    others, missed = _audit(coordinates, rows, objective, theta, starts, replicates, workers)
-    account |= {"audited": min(count, AUDITED), "missed": missed}
-    begun = np.concatenate([theta[None, :], others])
-    solved = _refit(coordinates, rows, objective, begun, replicates, workers, progress)
+        return nothing, account
+    sampler, account["resample"] = sampler_of(coordinates, rows, objective, theta, resample, seed)
+    if sampler is None:
+        return nothing, account
+    kernel = coordinates.kernel(rows.x)
+    solver = _solver(coordinates, rows, objective, kernel, workers, device, pull)
+    scouts, _ = sampler_of(coordinates, rows, objective, theta, resample, seed, stream=4)
+    assert scouts is not None
+    start, told = _scouted(coordinates, rows, objective, kernel, theta, starts, scouts, workers, pull)
+    parts: list[Solutions] = []
+    block = _block(rows, kernel, sampler, workers)
+    try:
+        for begin in range(0, count, block):
+            weights, target, redrawn = sampler.draw(begin, min(begin + block, count))
+            parts.append(_refit(coordinates, rows, objective, solver, start, weights, target))
+            account["redrawn"] += redrawn
+            if progress:
+                progress("bootstrap", min(begin + block, count), count)
+    except KeyboardInterrupt:
+        if sum(len(part.value) for part in parts) < LEAST_KEPT:
+            raise
+        account |= {"interrupted": True, "asked": count}
+    solved = Solutions.join(parts)
     with np.errstate(over="ignore"):
         draws = coordinates.to_array(solved.theta)
     finite = np.isfinite(solved.value) & np.isfinite(draws).all(axis=1)
-    account["failed"] = int(np.sum(~finite))
-    account["unconverged"] = int(np.sum(finite & (~settled(solved.status))))
+    account |= told | {"n": len(draws), "failed": int(np.sum(~finite))}
+    account["unconverged"] = int(np.sum(finite & ~settled(solved.status)))
     if not finite.any():
-        raise DidNotConverge(f"{coordinates.law.name}: none of {count} bootstrap refits ended finite")
+        raise DidNotConverge(f"{coordinates.law.name}: none of {len(draws)} bootstrap refits ended finite")
     return draws[finite], account
 
 
-def bootstrap_weights(
-    groups: NDArray[Any], count: int, seed: int, told: Callable[[NDArray[np.int32]], NDArray[np.bool_]]
-) -> tuple[NDArray[np.int32], int]:
-    """How often each row counts in each of `count` resamples of whole groups, (count, n), and how many were redrawn.
-
-    `told` says of weights (B, n) which resamples can tell every parameter; the others are drawn again, until as many
-    have been as were asked for: then resampling is the wrong tool, and the caller sees it in the count. All are drawn
-    before any is fitted, so the numbers do not depend on how the work is shared out.
-    """
-    _, index = np.unique(groups.astype(str), return_inverse=True)
-    kinds = int(index.max()) + 1
-    rng = np.random.default_rng([seed, 1])
-    out = np.empty((count, len(index)), dtype=np.int32)
-    waiting, redrawn = np.arange(count), 0
-    while redrawn <= count:
-        for b in waiting:
-            out[b] = np.bincount(rng.integers(0, kinds, kinds), minlength=kinds)[index]
-        waiting = waiting[~told(out[waiting])]
-        if waiting.size == 0:
-            break
-        redrawn += len(waiting)
-    return out, redrawn
+def _block(rows: Rows, kernel: Kernel, sampler: Sampler, workers: int | None) -> int:
+    """Replicates drawn and fitted together: a chunk for every worker, in whole families."""
+    chunk = chunk_size(rows.used, kernel.block) * (workers or 1)
+    return max(chunk // sampler.family, 1) * sampler.family
 
 
-def _rank_test(coordinates: Coordinates, rows: Rows, theta: Floats) -> Callable[[NDArray[np.int32]], NDArray[np.bool_]]:
-    """Which resamples' rows tell every parameter that all rows tell, by the rank of the derivatives at the optimum."""
-    jac = jacobian(coordinates, rows, theta[None, :])
-    length = np.linalg.norm(jac, axis=0)
-    # A parameter at its bound moves nothing in any resample: it is no reason to draw again.
-    jac = jac[:, length > 1e-9 * length.max()] / length[length > 1e-9 * length.max()]
-    products = (jac[:, :, None] * jac[:, None, :]).reshape(rows.used, -1)
-    p = jac.shape[1]
+def _solver(
+    coordinates: Coordinates,
+    rows: Rows,
+    objective: Objective,
+    kernel: Kernel,
+    workers: int | None,
+    device: str,
+    pull: Pull | None,
+) -> Solver:
+    """What minimises from starts (k, p) for weights and targets (n,) or (k, n), by way of wider objectives."""
+    size = chunk_size(rows.used, kernel.block)
+    if device != "cpu" and pull is not None:
+        raise UsageError(f"--device {device} refits without a prior; leave --prior or --device out")
+    if device != "cpu":
+        from .solve_cuda import TorchSolver
 
-    def told(weights: NDArray[np.int32]) -> NDArray[np.bool_]:
-        values = np.linalg.eigvalsh(((weights > 0) @ products).reshape(-1, p, p))
-        return np.asarray(values[:, 0] > RANK * values[:, -1])
+        return TorchSolver(coordinates, rows.x, objective, device)
 
-    return told
+    def solve(begun: Floats, weights: Floats, target: Floats, ladder: tuple[float, ...]) -> Solutions:
+        def part(keep: slice) -> Solutions:
+            w = weights if weights.ndim == 1 else weights[keep]
+            y = target if target.ndim == 1 else target[keep]
+            return graduated(kernel, begun[keep], y, w, objective, ladder, pull)
 
+        return in_chunks(part, len(begun), size, workers)
 
-def _new_losses(
-    coordinates: Coordinates, rows: Rows, objective: Objective, theta: Floats, count: int, seed: int
-) -> Floats:
-    """Targets (count, n): the fit plus noise of the residuals' size, each replicate with a scale of its own.
-
-    With n - p degrees of freedom the scale itself is in doubt: drawn as s * sqrt(df / chi²), the refits spread as
-    Student's t.
-    """
-    params = coordinates.to_params(theta[None, :])
-    fitted = objective.scale(np.asarray(coordinates.law.predict(dict(rows.x), **params))[0])
-    df = max(rows.used - len(theta), 1)
-    s = np.sqrt(np.sum((objective.scale(rows.y) - fitted) ** 2) / df)
-    rng = np.random.default_rng([seed, 1])
-    scale = s * np.sqrt(df / rng.chisquare(df, count))
-    return np.asarray(fitted + scale[:, None] * rng.standard_normal((count, rows.used)))
+    return solve
 
 
 def _refit(
     coordinates: Coordinates,
     rows: Rows,
     objective: Objective,
-    starts: Floats,
-    replicates: Replicates,
-    workers: int | None,
-    progress: Progress | None,
+    solver: Solver,
+    start: Start,
+    weights: Floats,
+    target: Floats,
 ) -> Solutions:
-    """The best minimum of each replicate from each of the `starts` (k, p)."""
-    kernel = coordinates.kernel(rows.x)
-    count, size = len(replicates.weights), chunk_size(rows.used, kernel.block)
-    fitted = np.asarray(coordinates.law.predict(dict(rows.x), **coordinates.to_params(starts[:1])))[0]
-    near = widths(objective, float(np.median(np.abs(objective.residual(fitted, objective.scale(rows.y))))))
-    far = widths(objective)
-    parts = []
-    for begin, end in pairwise([*range(0, count, 16 * size), count]):
-
-        def solve(part: slice, begin: int = begin) -> Solutions:
-            weights, target = replicates.part(slice(begin + part.start, begin + part.stop))
-            best: Solutions | None = None
-            for i, start in enumerate(starts):
-                theta = np.repeat(start[None, :], part.stop - part.start, axis=0)
-                ladder = near if i == 0 else far
-                found = graduated(kernel, theta, target, weights, objective, ladder)
-                best = found if best is None else best.better(found)
-            assert best is not None
-            return best
-
-        parts.append(in_chunks(solve, end - begin, size, workers))
-        if progress:
-            progress("bootstrap", end, count)
-    return Solutions.join(parts)
+    """The best minimum of each replicate from the known place where its objective is lowest, and all needed ones."""
+    count = len(weights) if weights.ndim == 2 else len(target)
+    predicted = coordinates.predictor(rows.x)(start.known)
+    scores = np.empty((count, len(start.known)))
+    for i, values in enumerate(predicted):
+        with np.errstate(all="ignore"):
+            terms = objective.terms(objective.residual(values, target))
+        scores[:, i] = weights @ terms if terms.ndim == 1 else np.sum(weights * terms, axis=1)
+    first = start.known[np.argmin(np.where(np.isfinite(scores), scores, np.inf), axis=1)]
+    spread = float(np.median(np.abs(objective.residual(predicted[0], objective.scale(rows.y)))))
+    best = solver(first, weights, target, widths(objective, spread))
+    for place in start.needed:
+        best = best.better(solver(np.tile(place, (count, 1)), weights, target, widths(objective)))
+    return best
 
 
-def _audit(
+def _scouted(
     coordinates: Coordinates,
     rows: Rows,
     objective: Objective,
+    kernel: Kernel,
     theta: Floats,
     starts: Floats,
-    replicates: Replicates,
+    sampler: Sampler,
     workers: int | None,
-) -> tuple[Floats, int]:
-    """Further starts (k, p) that the refits need, and how many of the audited ones needed them.
-
-    The first replicates are fitted both from the optimum and from the best of the whole grid of starts. Where the
-    grid never wins, no further start is needed.
-    """
-    count = min(len(replicates.weights), AUDITED)
-    weights, target = replicates.part(slice(0, count))
-    aims, size = np.broadcast_to(target, (count, rows.used)), chunk_size(rows.used)
-    blocks = []
-    # A block of starts at a time: all of them on a million rows would fill the memory.
-    for at in range(0, len(starts), size):
-        named = coordinates.to_params(starts[at : at + size])
-        with np.errstate(all="ignore"):
-            predicted = np.asarray(coordinates.law.predict(dict(rows.x), **named))
-            terms = [
-                objective.terms(objective.residual(predicted, aim)) @ w for aim, w in zip(aims, weights, strict=True)
-            ]
-        blocks.append(np.stack(terms))
-    ranked = np.concatenate(blocks, axis=1)
-    order = np.argsort(np.where(np.isfinite(ranked), ranked, np.inf), axis=1, kind="stable")[:, :AUDIT_STARTS]
-    per = order.shape[1]
-    begun = starts[order.ravel()]
-    kernel = coordinates.kernel(rows.x)
+    pull: Pull | None,
+) -> tuple[Start, dict[str, int]]:
+    """Where refits begin, as SCOUTS resamples of their own find it, and how many of those the optimum misled."""
+    count = int(np.clip(SCOUT_NUMBERS // rows.used, 1, SCOUTS))
+    per = min(SCOUT_STARTS if rows.used * SCOUTS <= SCOUT_NUMBERS else 3, len(starts))
+    weights, target, _ = sampler.draw(0, count)
+    order = _ranked(coordinates, rows, objective, starts, weights, target, count)[:, :per]
+    which = np.concatenate([np.repeat(np.arange(count), per), np.arange(count)])
+    begun = np.concatenate([starts[order.ravel()], np.tile(theta, (count, 1))])
 
     def solve(part: slice) -> Solutions:
-        which = np.arange(part.start, part.stop) // per
-        aim = target if target.ndim == 1 else target[which]
-        return graduated(kernel, begun[part], aim, weights[which], objective, widths(objective))
+        w = weights if weights.ndim == 1 else weights[which[part]]
+        y = target if target.ndim == 1 else target[which[part]]
+        return graduated(kernel, begun[part], y, w, objective, widths(objective), pull)
 
-    wide = in_chunks(solve, len(begun), chunk_size(rows.used, kernel.block), workers)
-    values = np.where(np.isfinite(wide.value), wide.value, np.inf).reshape(count, per)
-    best = np.argmin(values, axis=1)
-    first = Replicates(replicates.weights[:count], replicates.each, target)
-    local = _refit(coordinates, rows, objective, theta[None, :], first, workers, None)
+    found = in_chunks(solve, len(begun), chunk_size(rows.used, kernel.block), workers)
+    values = np.where(np.isfinite(found.value), found.value, np.inf)
+    wide, local = values[: count * per].reshape(count, per), values[count * per :]
+    best = np.argmin(wide, axis=1)
+    lowest = wide[np.arange(count), best]
     # A thousandth less, and more than rounding: a resample that the law fits exactly has nothing to miss.
-    lower = values[np.arange(count), best] < local.value * (1 - 1e-3) - rounding(rows.used)
-    found = wide.theta.reshape(count, per, -1)[np.arange(count), best]
-    return found[lower][:6], int(np.sum(lower))
+    lower = lowest < local * (1 - 1e-3) - rounding(rows.used)
+    places = found.theta[: count * per].reshape(count, per, -1)[np.arange(count), best]
+    needed = places[lower][:6]
+    ends = np.where((lowest < local)[:, None], places, found.theta[count * per :])
+    known = np.concatenate([theta[None, :], ends[np.isfinite(np.minimum(lowest, local))]])
+    if len(needed):
+        needed = np.concatenate([theta[None, :], needed])
+    return Start(known, needed), {"audited": count, "missed": int(np.sum(lower))}
+
+
+def _ranked(
+    coordinates: Coordinates,
+    rows: Rows,
+    objective: Objective,
+    starts: Floats,
+    weights: Floats,
+    target: Floats,
+    count: int,
+) -> NDArray[np.intp]:
+    """The starts in the order of each scout's objective, (count, starts); on some of the rows where there are many."""
+    keep = thinned(rows.used)
+    x = {name: values[keep] for name, values in rows.x.items()}
+    weights, target = weights[..., keep], target[..., keep]
+    predict, size, blocks = coordinates.predictor(x), chunk_size(len(keep)), []
+    # A block of starts at a time: all of them at once would fill the memory.
+    for at in range(0, len(starts), size):
+        predicted = predict(starts[at : at + size])
+        with np.errstate(all="ignore"):
+            if target.ndim == 1:
+                blocks.append((objective.terms(objective.residual(predicted, target)) @ weights.T).T)
+                continue
+            terms = [objective.terms(objective.residual(predicted, aim)) for aim in target]
+        blocks.append(np.stack([term @ weights for term in terms]))
+    scores = np.concatenate(blocks, axis=1)
+    return np.argsort(np.where(np.isfinite(scores), scores, np.inf), axis=1, kind="stable")

@@ -19,6 +19,8 @@ from .coordinates import Coordinates
 from .likelihood import doubt
 from .local import mean_error
 from .metrics import metrics
+from .prior import FAMILY_SD, FIRST_NOISE, Borrowed, information, objective_unit
+from .resample import RESAMPLES
 from .result import Estimate, Fit, stamp
 from .solve import (
     NOT_FINITE,
@@ -32,11 +34,12 @@ from .solve import (
     nonnegative_least_squares,
     rounding,
     settled,
+    thinned,
     widths,
 )
+from .stored import METHODS
 from .uncertainty import extent, measure_noise
 
-from .stored import METHODS
 if TYPE_CHECKING:
     import os
 
@@ -47,12 +50,15 @@ Floats = NDArray[np.float64]
 # How many of the starts are followed to a minimum: the best by objective, and some of the others at random, so that a
 # basin whose rim looks poor is seen too.
 POLISH = (64, 32)
-# Starts whose objectives agree to this share of the best one ended at the same optimum.
+# Starts whose objectives agree to this share of the best one ended at the same optimum: 1e-9 where the objective is
+# about 1e-3, as Huber sums of a few hundred rows are, and the same for an objective of any other size.
 SAME_OPTIMUM = 1e-6
 # Random starts that are followed to a minimum after the ranked ones, again each time that one of them ends lower, and
 # how many starts must agree before the best is called certain.
 AUDIT, AUDIT_ROUNDS, AGREEING = 100, 4, 3
 KEPT_BASINS = 10
+# Minima of a thinned table that are followed on all of its rows.
+WENT_ON = 12
 # Numbers in an array of the bases of linear parameters.
 LINEAR_BLOCK = 300_000
 KEPT_DRAWS = 1000
@@ -66,7 +72,7 @@ class Settings:
     objective: Objective = field(default_factory=Objective)
     starts: int = 2304
     bootstrap: int = 1000
-    resample: Literal["runs", "rows"] = "runs"
+    resample: Literal["runs", "rows", "wild", "parametric"] = "runs"
     fix: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     level: float = 0.95
@@ -74,6 +80,7 @@ class Settings:
     polish: tuple[int, int] = POLISH
     audit: int = AUDIT
     intervals: Literal["bootstrap", "profile", "covariance", "emcee"] = "bootstrap"
+    prior: Borrowed | None = None
 
     def __post_init__(self) -> None:
         if self.objective.name not in ("huber", "l2", "l1"):
@@ -86,6 +93,8 @@ class Settings:
             raise UsageError(f"no intervals by {self.intervals!r}; known: {', '.join(METHODS)}")
         if self.intervals == "emcee" and self.bootstrap < 2:
             raise UsageError("--intervals emcee takes its intervals from draws; give --bootstrap 2 or more")
+        if self.prior is not None and self.intervals != "bootstrap":
+            raise UsageError(f"--intervals {self.intervals} knows no --prior; take --intervals bootstrap")
         if self.starts < 1 or self.bootstrap < 0:
             raise UsageError("--starts is at least 1 and --bootstrap at least 0")
         if not 0 < self.level < 1:
@@ -107,40 +116,50 @@ def fit(
     mapping: Mapping[str, str] | None = None,
     where: str | None = None,
     weights: str | None = None,
+    prior: Fit | None = None,
+    prior_sd: float | None = None,
     params_column: str | None = None,
     drop_bad: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Fit:
-    """The law fitted to a table of finished runs (a path, `-`, a DataFrame or a Table).
+    """The law, or `auto`, fitted to a table of finished runs (a path, `-`, a DataFrame or a Table).
 
-    Raises BadInput, NotEnoughData, NotIdentified or DidNotConverge, each with what to do.
+    `prior` is a fit of another family, whose exponents this one is drawn to; `prior_sd` is the standard deviation of
+    their logarithms from family to family. Raises BadInput, NotEnoughData, NotIdentified or DidNotConverge, each with what to do.
     """
-    entry = get_law(law)
+    # The choice of laws is made of fits: it stands above this module.
+    from .auto import auto_rows, choice
+    from .blend import NAME
+
+    read = read_table(table, mapping=mapping, where=where, params_column=params_column)
+    laws = choice(read) if law == NAME else [get_law(law)]
     settings = Settings(
-        objective=Objective(objective, delta, entry.residual),
+        objective=Objective(objective, delta, laws[0].residual),
         starts=starts,
         bootstrap=bootstrap,
         resample=resample,
+        intervals=intervals,
         fix=fix or {},
+        prior=None if prior is None else Borrowed.of(prior, FAMILY_SD if prior_sd is None else prior_sd),
         seed=seed,
         workers=workers,
     )
-    read = read_table(table, mapping=mapping, where=where, params_column=params_column)
-    return fit_rows(entry, law_rows(entry, read, weights=weights, drop_bad=drop_bad), settings, progress)
+    rows = law_rows(laws[0], read, weights=weights, drop_bad=drop_bad)
+    return auto_rows(laws, rows, settings, progress) if law == NAME else fit_rows(laws[0], rows, settings, progress)
 
 
 def law_rows(law: Law, table: Table, *, weights: str | None = None, drop_bad: bool = False) -> Rows:
     """The rows of a table that the law can be fitted to, each with its weight."""
-        intervals=intervals,
     positive = law.residual == "log"
     return rows_for(table, law.inputs, law.target, positive_target=positive, weights=weights, drop_bad=drop_bad)
 
 
 def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None = None) -> Fit:
     """The law fitted to rows of numbers."""
-    coordinates = Coordinates(law, settings.fix)
-    best = optimum(coordinates, rows, settings)
+    coordinates = Coordinates.of(law, settings.fix, rows.x)
+    pull, alone = _drawn_to(coordinates, rows, settings)
+    best = optimum(coordinates, rows, settings, pull)
     params = {name: float(v[0, 0]) for name, v in coordinates.to_params(best.theta[None, :]).items()}
     draws, boot = bootstrap(
         coordinates,
@@ -153,18 +172,9 @@ def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None
         seed=settings.seed,
         workers=settings.workers,
         progress=progress,
+        pull=pull,
     )
     boot["level"] = settings.level
-    predicted = np.asarray(law.predict(dict(rows.x), **params))
-    residuals = settings.objective.residual(predicted, settings.objective.scale(rows.y))
-    noise = measure_noise(
-        law,
-        rows,
-        residuals,
-        len(coordinates.free),
-        lambda part: _quick_optimum(coordinates, part, settings),
-        lambda inside, params, outside: mean_error(
-            coordinates, inside, coordinates.from_array(params)[0], outside, settings.objective
     told = None
     if settings.intervals != "bootstrap":
         told = doubt(
@@ -179,14 +189,28 @@ def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None
             level=settings.level,
         )
         draws = told.draws
+    predicted = np.asarray(law.predict(dict(rows.x), **params))
+    residuals = settings.objective.residual(predicted, settings.objective.scale(rows.y))
+    noise = measure_noise(
+        law,
+        rows,
+        residuals,
+        len(coordinates.free),
+        lambda part: quick_optimum(coordinates, part, settings, pull),
+        lambda inside, params, outside: mean_error(
+            coordinates, inside, coordinates.from_array(params)[0], outside, settings.objective
         ),
     )
     notices = diagnostics.check(coordinates, rows, best.theta, best.account, boot, noise, settings.objective)
+    lent: dict[str, Any] = {}
+    if settings.prior is not None and pull is not None:
+        draws, lent = _lent(settings.prior, coordinates, rows, best.theta, alone, draws, noise.sd, settings.seed)
+        notices = (*notices, *diagnostics.lent(lent["params"]))
     kept = _spread(draws, KEPT_DRAWS)
     return Fit(
         law=law.name,
         target=law.target,
-        params=told.estimates if told else _estimates(law, params, draws, settings),
+        params=told.estimates if told else estimates(law, params, draws, settings.level, coordinates.fixed),
         intervals=told.account if told else {"method": "bootstrap"},
         objective=settings.objective,
         value=_objective(settings.objective, residuals, rows.weights),
@@ -195,23 +219,74 @@ def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None
         bootstrap=boot,
         draws=kept if len(kept) else coordinates.to_array(best.theta[None, :]),
         metrics=metrics(predicted, rows.y),
-        inputs=_with_flops(rows),
+        inputs=law_inputs(rows),
         rows={"read": rows.read, "used": rows.used, "dropped": dict(rows.dropped), "runs": rows.runs},
         noise=noise,
-        points=_points(law, rows),
+        points=fit_points(law, rows),
         warnings=(*notices, *(told.notices if told else ())),
         notes=rows.notes,
         seed=settings.seed,
         made_by=stamp(rows.name, rows.sha256),
+        prior=lent,
     )
 
 
-def _points(law: Law, rows: Rows) -> dict[str, NDArray[Any]]:
+def _drawn_to(coordinates: Coordinates, rows: Rows, settings: Settings) -> tuple[Pull | None, Floats | None]:
+    """The pull of borrowed exponents, and the optimum (p,) without it where the table has one; None without a prior.
+
+    How strong a pull is against an objective hangs on the residuals' size: that of the fit alone, else of the fit
+    under a pull that takes it for FIRST_NOISE.
+    """
+    if settings.prior is None:
+        return None, None
+    settings.prior.pull(coordinates, 1.0)  # raises where nothing can be borrowed, before any work
+    diagnostics.check_identified(settings.prior.held(coordinates), rows)
+    objective = settings.objective
+    scale = rows.used / rows.runs  # rows of one run share its error: together they count as one
+    alone: Floats | None = None
+    try:
+        alone = theta = optimum(coordinates, rows, settings).theta
+    except (NotEnoughData, NotIdentified):
+        first = objective_unit(objective, np.full(rows.used, FIRST_NOISE), rows.weights, 0.0)
+        theta = optimum(coordinates, rows, settings, settings.prior.pull(coordinates, first * scale)).theta
+    predicted = np.asarray(coordinates.law.predict(dict(rows.x), **coordinates.to_params(theta[None, :])))[0]
+    residuals = objective.residual(predicted, objective.scale(rows.y))
+    unit = objective_unit(objective, residuals, rows.weights, len(theta) / 2)
+    return settings.prior.pull(coordinates, unit * scale), alone
+
+
+def _lent(
+    prior: Borrowed,
+    coordinates: Coordinates,
+    rows: Rows,
+    theta: Floats,
+    alone: Floats | None,
+    draws: Floats,
+    sd: float,
+    seed: int,
+) -> tuple[Floats, dict[str, Any]]:
+    """The draws (B, P) with the prior's own doubt added, and what the prior lent.
+
+    Refits to resampled runs are all drawn to the same values: had those been others within their doubt, the optimum
+    would have moved, to first order by a normal that is independent of the runs.
+    """
+    precision = prior.pull(coordinates, 1.0).precision
+    share, factor = information(coordinates, rows, theta, sd, precision)
+    account = {"source": dict(prior.source), "params": prior.account(coordinates, theta, alone, share)}
+    if len(draws) < 2:
+        return draws, account
+    normal = np.random.default_rng([seed, 5]).standard_normal((len(draws), len(theta)))
+    return coordinates.to_array(coordinates.from_array(draws) + normal @ factor.T), account
+
+
+def fit_points(law: Law, rows: Rows) -> dict[str, NDArray[Any]]:
     """The rows used, or KEPT_POINTS of them taken evenly: what a report draws and an interval's noise is drawn from."""
     kept = np.unique(np.linspace(0, rows.used - 1, min(rows.used, KEPT_POINTS)).astype(int))
     columns: dict[str, NDArray[Any]] = {**rows.x, law.target: rows.y, "line": rows.lines.astype(float)}
     if rows.flops is not None:
         columns["flops"] = rows.flops
+    if np.any(rows.weights != 1.0):
+        columns["weight"] = rows.weights
     columns["run_id"] = rows.group.astype(str).astype(object)
     return {name: values[kept] for name, values in columns.items()}
 
@@ -241,7 +316,7 @@ def optimum(coordinates: Coordinates, rows: Rows, settings: Settings, pull: Pull
     A `pull` towards what is known of every parameter stands in for data that can't tell them.
     """
     free = len(coordinates.free)
-    if pull is None and rows.used < max(free + 1, 2):
+    if rows.used < max(free - (0 if pull is None else int(np.sum(pull.precision > 0))) + 1, 2):
         dropped = sum(rows.dropped.values())
         raise NotEnoughData(
             rows.used, free + 1, coordinates.law.name, f" ({dropped} of {rows.read} rows left out)" if dropped else ""
@@ -340,13 +415,18 @@ def _basins(coordinates: Coordinates, ended: Solutions, points: int) -> list[dic
 def _objectives(
     coordinates: Coordinates, rows: Rows, objective: Objective, theta: Floats, pull: Pull | None = None
 ) -> Floats:
-    """The objective (B,) at starts (B, p), infinite where it is not a number."""
-    target, size = objective.scale(rows.y), chunk_size(rows.used, LINEAR_BLOCK)
+    """The objective (B,) at starts (B, p), infinite where it is not a number; of some of the rows where they are many.
+
+    It is for ranking starts, which so many rows tell as well.
+    """
+    kept = thinned(rows.used)
+    if len(kept) < rows.used:
+        rows = rows.take(kept)
+    predict, target, size = coordinates.predictor(rows.x), objective.scale(rows.y), chunk_size(rows.used, LINEAR_BLOCK)
     parts = []
     for at in range(0, len(theta), size):
-        params = coordinates.to_params(theta[at : at + size])
         with np.errstate(all="ignore"):
-            r = objective.residual(coordinates.predictions(rows.x, theta[at : at + size]), target)
+            r = objective.residual(predict(theta[at : at + size]), target)
             parts.append(objective.terms(r) @ rows.weights)
     total = np.concatenate(parts)
     if pull is not None:
@@ -357,23 +437,51 @@ def _objectives(
 def _polish(
     coordinates: Coordinates, rows: Rows, settings: Settings, theta: Floats, pull: Pull | None = None
 ) -> Solutions:
-    """The minima that starts (B, p) lead to."""
-    objective = settings.objective
-    target = objective.scale(rows.y)
+    """The minima that starts (B, p) lead to.
 
+    Where rows are very many, the starts go to the minima of some of them first. From there on those that met there go
+    on as one.
+    """
+    objective = settings.objective
+    ladder = widths(objective)
+    kept = thinned(rows.used)
+    if len(kept) < rows.used:
+        near = _polish(coordinates, rows.take(kept), settings, theta, pull)
+        theta, met = _meetings(near, len(kept))
+        ladder = ()
+    target = objective.scale(rows.y)
     kernel = coordinates.kernel(rows.x)
 
     def solve(part: slice) -> Solutions:
-        return graduated(kernel, theta[part], target, rows.weights, objective, widths(objective), pull)
+        return graduated(kernel, theta[part], target, rows.weights, objective, ladder, pull)
 
-    return in_chunks(solve, len(theta), chunk_size(rows.used, kernel.block), settings.workers)
+    ended = in_chunks(solve, len(theta), chunk_size(rows.used, kernel.block), settings.workers)
+    return ended if len(kept) == rows.used else ended.take(met)
 
 
-def _quick_optimum(coordinates: Coordinates, rows: Rows, settings: Settings) -> Floats | None:
+def _meetings(ended: Solutions, points: int) -> tuple[Floats, NDArray[np.intp]]:
+    """The places (k, p) where starts ended, best first and WENT_ON at most, and which of them each start counts as.
+
+    What ended above all of those counts as the last of them.
+    """
+    values = _reached(ended)
+    order = np.argsort(values, kind="stable")
+    first = [order[0]]
+    met = np.zeros(len(values), dtype=np.intp)
+    for i in order[1:]:
+        if values[i] > _nearly(values[first[-1]], points) and len(first) < WENT_ON:
+            first.append(i)
+        met[i] = len(first) - 1
+    return ended.theta[first], met
+
+
+def quick_optimum(
+    coordinates: Coordinates, rows: Rows, settings: Settings, pull: Pull | None = None
+) -> Floats | None:
     """The parameters (1, P) fitted to a part of the rows with fewer starts, or None where the part can't tell them."""
     fewer = replace(settings, starts=400, polish=(12, 4), audit=0)
     try:
-        best = optimum(coordinates, rows, fewer)
+        best = optimum(coordinates, rows, fewer, pull)
     except (NotEnoughData, NotIdentified, DidNotConverge):
         return None
     with np.errstate(over="ignore"):  # a part that hardly tells a parameter may send it to infinity
@@ -416,6 +524,7 @@ def _kinds(coordinates: Coordinates) -> tuple[list[Param], list[Param]]:
 def _with_linear(coordinates: Coordinates, rows: Rows, named: Mapping[str, Floats], total: int) -> Floats:
     """Starts (total, p) of curved parameters by name, each (total,), with the linear ones solved, block by block."""
     linear, _ = _kinds(coordinates)
+    rows = rows.take(thinned(rows.used))
     parts, size = [], chunk_size(rows.used * (len(linear) + 1), LINEAR_BLOCK)
     for at in range(0, total, size):
         part = {name: values[at : at + size] for name, values in named.items()}
@@ -475,11 +584,14 @@ def _spread(draws: Floats, count: int) -> Floats:
     return draws if len(draws) <= count else draws[np.linspace(0, len(draws) - 1, count).astype(int)]
 
 
-def _estimates(law: Law, params: Mapping[str, float], draws: Floats, settings: Settings) -> dict[str, Estimate]:
-    tail = (1 - settings.level) / 2
+def estimates(
+    law: Law, params: Mapping[str, float], draws: Floats, level: float, fixed: Mapping[str, float]
+) -> dict[str, Estimate]:
+    """Every parameter's value with the spread of its draws (B, P), none where it is fixed."""
+    tail = (1 - level) / 2
     out = {}
     for i, p in enumerate(law.params):
-        held = p.name in settings.fix
+        held = p.name in fixed
         if held or len(draws) < 2:
             se, ci = (0.0, (params[p.name], params[p.name])) if held else (None, None)
         else:
@@ -497,7 +609,7 @@ def _objective(objective: Objective, residuals: Floats, weights: Floats) -> floa
     return float(weights @ (np.abs(residuals) if objective.name == "l1" else objective.terms(residuals)))
 
 
-def _with_flops(rows: Rows) -> dict[str, Mapping[str, Any]]:
+def law_inputs(rows: Rows) -> dict[str, Mapping[str, Any]]:
     """The inputs' columns and ranges, with the range of compute, which extrapolation is measured in.
 
     For a law of params and tokens that is 6 * params * tokens, whatever the table's own flops count, because a point

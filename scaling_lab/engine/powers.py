@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .solve import Derivatives, Kernel, Objective, Pull
+from .solve import Derivatives, Kernel, Objective, Pull, sum_blocks
 
 if TYPE_CHECKING:
     from .coordinates import Coordinates
@@ -58,7 +58,6 @@ class PowerSum(Kernel):
                 term.power = term.sign * coordinates.fixed[power.exponent]
             at += 1
             one = np.ones_like(term.logs)
-            term.first = np.stack([one, term.logs], axis=1)
             term.second = np.stack([one, term.logs, term.logs**2], axis=1)
             self.terms.append(term)
         self.local = at
@@ -107,24 +106,34 @@ class PowerSum(Kernel):
         self, theta: Floats, target: Floats, weights: Floats, objective: Objective, width: float, pull: Pull | None
     ) -> Derivatives:
         """See Kernel; `theta` is phi."""
+        n = target.shape[-1]
         with np.errstate(all="ignore"):
-            out = self._derivatives(theta, target, weights, objective, width)
+            if n <= 2 * self.block:
+                out = self._derivatives(theta, target, weights, objective, width, slice(0, n))
+            else:
+                out = sum_blocks(
+                    lambda keep: self._derivatives(
+                        theta, target[..., keep], weights[..., keep], objective, width, keep
+                    ),
+                    n,
+                    self.block,
+                )
             if pull is not None:
                 out = self._pulled(out, theta, pull)
         total, gradient, hessian, diagonal = out
         return np.where(np.isfinite(total), total, np.inf), gradient, hessian, diagonal
 
     def _derivatives(
-        self, phi: Floats, target: Floats, weights: Floats, objective: Objective, width: float
+        self, phi: Floats, target: Floats, weights: Floats, objective: Objective, width: float, rows: slice
     ) -> Derivatives:
         powers = [term.powers(phi) for term in self.terms]
-        sizes = [term.sizes(phi) for term in self.terms]
+        sizes = [term.sizes(phi, rows) for term in self.terms]
         flat = np.exp(self.flat.heights(phi)) if self.flat else np.zeros(len(phi))
         f = sizes[0] + flat[:, None]
         for size in sizes[1:]:
             f += size
         total, u, curve, damping = _slopes(f, target, weights, objective, width)
-        gradient, hessian, diagonal = self._products(sizes, flat, u, curve, damping)
+        gradient, hessian, diagonal = self._products(sizes, flat, u, curve, damping, rows)
         # From powers to the columns that they are searched in: an exponent's logarithm, one that two terms share.
         scale, bends = np.ones_like(gradient), np.zeros_like(gradient)
         for term, (_, slope, bend) in zip(self.terms, powers, strict=True):
@@ -142,7 +151,7 @@ class PowerSum(Kernel):
         return total, gradient, hessian, diagonal
 
     def _products(
-        self, sizes: list[Floats], flat: Floats, u: Floats, curve: Floats, damping: Floats
+        self, sizes: list[Floats], flat: Floats, u: Floats, curve: Floats, damping: Floats, rows: slice
     ) -> tuple[Floats, Floats, Floats]:
         """Gradient (b, l), Hessian (b, l, l) and damping (b, l) towards log heights and powers; overwrites `sizes`.
 
@@ -158,23 +167,23 @@ class PowerSum(Kernel):
             diagonal[:, k] = flat * flat * np.sum(damping, axis=1)
         for i, (term, size) in enumerate(zip(self.terms, sizes, strict=True)):
             both = slice(term.at, term.at + 2)
-            across = curve * size
+            across, second = curve * size, term.second[rows]
             if self.flat:
-                hessian[:, self.flat.at, both] = flat[:, None] * (across @ term.first)
+                hessian[:, self.flat.at, both] = flat[:, None] * (across @ second[:, :2])
                 hessian[:, both, self.flat.at] = hessian[:, self.flat.at, both]
             for j in range(i + 1, len(self.terms)):
-                mixed = ((across * sizes[j]) @ self.pairs[i, j]).reshape(b, 2, 2)
+                mixed = ((across * sizes[j]) @ self.pairs[i, j][rows]).reshape(b, 2, 2)
                 others = slice(self.terms[j].at, self.terms[j].at + 2)
                 hessian[:, both, others], hessian[:, others, both] = mixed, mixed.transpose(0, 2, 1)
             across *= size
-            own = across @ term.second
-            pulled = np.multiply(u, size, out=across) @ term.second
+            own = across @ second
+            pulled = np.multiply(u, size, out=across) @ second
             gradient[:, both] = pulled[:, :2]
             own += pulled
             hessian[:, both, both] = own[:, [0, 1, 1, 2]].reshape(b, 2, 2)
             size *= size
             size *= damping
-            diagonal[:, both] = size @ term.second[:, [0, 2]]
+            diagonal[:, both] = size @ second[:, [0, 2]]
         return gradient, hessian, diagonal
 
     def _pulled(self, found: Derivatives, phi: Floats, pull: Pull) -> Derivatives:
@@ -210,15 +219,15 @@ class _Term:
         self.middle = 0.0
         self.sign = self.side = 1.0
         self.straight = False
-        self.logs = self.first = self.second = np.empty(0)
+        self.logs = self.second = np.empty(0)
 
     def heights(self, phi: Floats) -> Floats:
         """Logarithm of the term where log x is at its middle, (b,)."""
         return np.full(len(phi), self.height) if self.coefficient is None else phi[:, self.coefficient]
 
-    def sizes(self, phi: Floats) -> Floats:
+    def sizes(self, phi: Floats, rows: slice = slice(None)) -> Floats:
         """The term itself, (b, n)."""
-        out: Floats = np.stack([self.heights(phi), self.powers(phi)[0]], axis=1) @ self.first.T
+        out: Floats = np.stack([self.heights(phi), self.powers(phi)[0]], axis=1) @ self.second[rows, :2].T
         return np.exp(out, out=out)
 
     def powers(self, phi: Floats) -> tuple[Floats, Floats, Floats]:

@@ -117,6 +117,10 @@ class Solutions:
             np.where(lower, other.steps, self.steps),
         )
 
+    def take(self, which: NDArray[np.intp]) -> Solutions:
+        """Some of the starts, or some more than once."""
+        return Solutions(self.theta[which], self.value[which], self.status[which], self.steps[which])
+
     @classmethod
     def join(cls, parts: Sequence[Solutions]) -> Solutions:
         """The same starts in one batch."""
@@ -163,14 +167,22 @@ class Kernel(ABC):
 class ByDual(Kernel):
     """A kernel of any model (b, p) -> Dual (b, n); `real` says which coordinates are no logarithms, none by default.
 
-    With `convex` the Hessian is the Gauss-Newton one, of rows that weigh less the further they lie outside a Huber
-    width: never indefinite, and from afar the better guide. Near a minimum it is the slower one.
+    `part` is the model of some of the rows, where a table may be long. With `convex` the Hessian is the Gauss-Newton
+    one, of rows that weigh less the further they lie outside a Huber width: never indefinite, and from afar the better
+    guide. Near a minimum it is the slower one.
     """
 
-    def __init__(self, model: Model, real: NDArray[np.bool_] | None = None, convex: bool = False) -> None:
+    def __init__(
+        self,
+        model: Model,
+        real: NDArray[np.bool_] | None = None,
+        convex: bool = False,
+        part: Callable[[Floats, slice], Dual] | None = None,
+    ) -> None:
         self.model = model
         self.real = real
         self.convex = convex
+        self.part = part
 
     def derivatives(
         self, theta: Floats, target: Floats, weights: Floats, objective: Objective, width: float, pull: Pull | None
@@ -179,7 +191,24 @@ class ByDual(Kernel):
         p = theta.shape[1]
         real = np.zeros(p, dtype=bool) if self.real is None else self.real
         self.logs = ~real
-        return _derivatives(self.model, theta, target, weights, objective, width, pull, self.convex)
+        n, part = target.shape[-1], self.part
+        if part is None or n <= 2 * self.block:
+            return _derivatives(self.model, theta, target, weights, objective, width, pull, self.convex)
+        sums = sum_blocks(
+            lambda keep: _derivatives(
+                lambda t: part(t, keep),
+                theta,
+                target[..., keep],
+                weights[..., keep],
+                objective,
+                width,
+                None,
+                self.convex,
+            ),
+            n,
+            self.block,
+        )
+        return sums if pull is None else _pulled(sums, theta, pull)
 
 
 def _derivatives(
@@ -219,12 +248,29 @@ def _derivatives(
         diagonal = np.sum((jac * jac) * np.broadcast_to(weights * inverse * inverse, shape)[:, None, :], axis=2)
         if objective.name == "l1":
             diagonal = diagonal / width
-        if pull is not None:
-            total = total + pull.value(theta)
-            gradient = gradient + pull.precision * (theta - pull.center)
-            hessian = hessian + np.diag(pull.precision)
-            diagonal = diagonal + pull.precision
-    return np.where(np.isfinite(total), total, np.inf), gradient, hessian, diagonal
+        found = np.where(np.isfinite(total), total, np.inf), gradient, hessian, diagonal
+        return found if pull is None else _pulled(found, theta, pull)
+
+
+def _pulled(found: Derivatives, theta: Floats, pull: Pull) -> Derivatives:
+    """Derivatives of the objective with those of a pull on theta (b, p)."""
+    total, gradient, hessian, diagonal = found
+    force = pull.precision * (theta - pull.center)
+    return total + pull.value(theta), gradient + force, hessian + np.diag(pull.precision), diagonal + pull.precision
+
+
+def sum_blocks(derive: Callable[[slice], Derivatives], points: int, block: int) -> Derivatives:
+    """Derivatives that are sums over rows, a block of rows at a time, so that a long table's arrays stay small."""
+    total, gradient, hessian, diagonal = derive(slice(0, block))
+    for at in range(block, points, block):
+        more = derive(slice(at, at + block))
+        total, gradient, hessian, diagonal = (
+            total + more[0],
+            gradient + more[1],
+            hessian + more[2],
+            diagonal + more[3],
+        )
+    return total, gradient, hessian, diagonal
 
 
 def newton(
@@ -339,9 +385,10 @@ def _damped_steps(
     derivatives are not finite gets no step and a promise of -1.
     """
     scale = np.sqrt(np.maximum(diagonal, 1e-300))
-    g = gradient / scale
-    h = hessian / scale[:, :, None]
-    h /= scale[:, None, :]
+    with np.errstate(all="ignore"):  # infinite over infinite, where the derivatives are no use anyway
+        g = gradient / scale
+        h = hessian / scale[:, :, None]
+        h /= scale[:, None, :]
     every = np.arange(g.shape[1])
     usable = np.asarray(np.isfinite(h).all(axis=(1, 2)) & np.isfinite(g).all(axis=1))
     if not usable.all():
@@ -451,6 +498,11 @@ def widths(objective: Objective, spread: float = 0.1) -> tuple[float, ...]:
 def chunk_size(points: int, block: int = Kernel.block) -> int:
     """Starts solved together: about `block` numbers an array, which stay in a core's cache."""
     return int(np.clip(block // max(points, 1), 1, block // 100))
+
+
+def thinned(points: int, most: int = 5_000) -> NDArray[np.intp]:
+    """Which of so many rows stand for all of them: every one, or evenly about `most`."""
+    return np.unique(np.linspace(0, points - 1, min(points, most)).astype(np.intp))
 
 
 def in_chunks(

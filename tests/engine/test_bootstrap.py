@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from scaling_lab.engine.backtest import backtest
-from scaling_lab.engine.fit import Settings, fit
+from scaling_lab.engine.coordinates import Coordinates
+from scaling_lab.engine.fit import Settings, fit, law_rows
 from scaling_lab.engine.predict import predict
+from scaling_lab.engine.resample import RESAMPLES, sampler_of
+from scaling_lab.engine.solve import Objective, newton
 from scaling_lab.errors import NotIdentified
+from scaling_lab.laws import LAWS
+from scaling_lab.tables import read_table
 from tests.conftest import TRUTH, chinchilla_table
 
 
@@ -143,3 +150,134 @@ def test_a_small_table_says_that_its_drift_is_assumed() -> None:
     found = fit("chinchilla", table(8, 0.01, 0), bootstrap=20)
     assert found.noise.cuts == 0
     assert "SL307" in {w.code for w in found.warnings}
+
+
+# ------------------------------------------------------------------------------------- ways to draw, and their seeds
+
+
+def grouped(runs: int, checkpoints: int, between: float, within: float, seed: int) -> pd.DataFrame:
+    """Runs of several checkpoints whose rows share an error."""
+    rng = np.random.default_rng(seed)
+    n = np.repeat(10 ** rng.uniform(7, 9.5, runs), checkpoints)
+    d = 10 ** rng.uniform(9, 11, runs * checkpoints)
+    loss = TRUTH["E"] + TRUTH["A"] * n ** -TRUTH["alpha"] + TRUTH["B"] * d ** -TRUTH["beta"]
+    shared = np.repeat(between * rng.standard_normal(runs), checkpoints)
+    loss = loss * np.exp(shared + within * rng.standard_normal(len(n)))
+    return pd.DataFrame({"run_id": np.repeat(np.arange(runs), checkpoints), "params": n, "tokens": d, "loss": loss})
+
+
+@pytest.mark.parametrize("resample", RESAMPLES)
+def test_every_way_to_resample_tells_about_the_same_of_a_clean_table(resample: str) -> None:
+    runs = table(60, 0.01, 5)
+    found = fit("chinchilla", runs, bootstrap=300, resample=resample, starts=400, objective="l2")
+    assert found.bootstrap["resample"] == resample
+    assert found.bootstrap["failed"] == found.bootstrap["unconverged"] == 0
+    by_theory = fit("chinchilla", runs, bootstrap=300, intervals="covariance", starts=400, objective="l2")
+    for name in ("E", "alpha", "beta"):
+        assert found.params[name].se == pytest.approx(by_theory.params[name].se, rel=0.5), name
+
+
+@pytest.mark.parametrize("resample", RESAMPLES)
+def test_replicates_depend_on_neither_their_number_nor_the_workers(resample: str) -> None:
+    runs = grouped(24, 3, 0.01, 0.003, 0)
+    many = fit("chinchilla", runs, bootstrap=150, resample=resample, starts=144)
+    few = fit("chinchilla", runs, bootstrap=70, resample=resample, starts=144)
+    np.testing.assert_allclose(few.draws, many.draws[:70], rtol=1e-6)
+    shared = fit("chinchilla", runs, bootstrap=70, resample=resample, starts=144, workers=3)
+    np.testing.assert_allclose(few.draws, shared.draws, rtol=1e-6)
+
+
+def test_wild_turns_whole_runs_and_parametric_shares_error_as_runs_do() -> None:
+    runs = grouped(40, 5, 0.02, 0.002, 1)
+    rows = law_rows(LAWS["chinchilla"], read_table(runs))
+    coordinates = Coordinates(LAWS["chinchilla"], {})
+    theta = np.log([TRUTH[name] for name in ("E", "A", "B", "alpha", "beta")])
+    objective = Objective()
+    wild, name = sampler_of(coordinates, rows, objective, theta, "wild", 0)
+    assert name == "wild"
+    weights, target, redrawn = wild.draw(0, 130)
+    assert weights.shape == (200,)
+    assert target.shape == (130, 200)
+    assert redrawn == 0
+    fitted = np.log(LAWS["chinchilla"].predict(dict(rows.x), **TRUTH))
+    turns = (target - fitted) / (np.log(rows.y) - fitted)
+    np.testing.assert_allclose(turns, turns[:, ::5].repeat(5, axis=1), rtol=1e-6)
+    np.testing.assert_allclose(np.abs(turns), np.sqrt(200 / 195), rtol=1e-6)
+    assert abs(np.mean(turns[:, ::5] > 0) - 0.5) < 0.03
+    np.testing.assert_array_equal(wild.draw(60, 70)[1], target[60:70])
+    normal, _ = sampler_of(coordinates, rows, objective, theta, "parametric", 0)
+    error = (normal.draw(0, 400)[1] - fitted).reshape(400, 40, 5)
+    assert np.std(error.mean(axis=2)) == pytest.approx(0.02, rel=0.3)
+    assert np.std(error - error.mean(axis=2, keepdims=True)) == pytest.approx(0.002, rel=0.2)
+
+
+def test_a_checkpoint_table_is_as_uncertain_by_parametric_errors_as_by_runs() -> None:
+    runs = grouped(60, 5, 0.02, 0.002, 2)
+    by = {r: fit("chinchilla", runs, bootstrap=200, resample=r, starts=144, objective="l2") for r in RESAMPLES}
+    se = {r: found.params["alpha"].se for r, found in by.items()}
+    assert se["parametric"] == pytest.approx(se["runs"], rel=0.4)
+    assert se["wild"] == pytest.approx(se["runs"], rel=0.4)
+    assert se["rows"] < 0.75 * se["runs"]
+
+
+@pytest.mark.parametrize("resample", ["runs", "wild", "parametric"])
+def test_one_run_can_not_be_resampled_and_says_so(resample: str) -> None:
+    runs = grouped(1, 12, 0.0, 0.003, 0).assign(params=np.geomspace(1e7, 1e9, 12))
+    found = fit("chinchilla", runs, bootstrap=50, resample=resample, starts=144)
+    assert found.params["alpha"].ci is None
+    messages = [w.message for w in found.warnings if w.code == "SL308"]
+    assert len(messages) == 1
+    assert messages[0].startswith("1 run is too few to resample for 5 free parameters")
+
+
+# ------------------------------------------------------------------------------------------------------- interrupts
+
+
+def stop_after(blocks: int):
+    """A progress call that interrupts as Ctrl-C does."""
+    calls = []
+
+    def progress(what: str, done: int, total: int) -> None:
+        calls.append(done)
+        if len(calls) == blocks:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_an_interrupted_bootstrap_keeps_what_is_done() -> None:
+    runs = table(60, 0.01, 3)
+    whole = fit("chinchilla", runs, bootstrap=2500, starts=144)
+    found = fit("chinchilla", runs, bootstrap=2500, starts=144, progress=stop_after(1))
+    done = found.bootstrap["n"]
+    assert 20 <= done < 2500
+    assert found.bootstrap["interrupted"] is True
+    assert found.bootstrap["asked"] == 2500
+    assert [w.message for w in found.warnings if w.code == "SL309"] == [
+        f"the bootstrap was interrupted after {done} of 2500 refits: intervals rest on those"
+    ]
+    assert found.values == whole.values
+    assert found.params["alpha"].se == pytest.approx(whole.params["alpha"].se, rel=0.2)
+
+
+def test_an_interrupt_before_anything_is_of_use_is_an_interrupt() -> None:
+    runs = chinchilla_table(0.01)
+    with pytest.raises(KeyboardInterrupt):
+        fit("chinchilla", runs, bootstrap=19, starts=144, progress=stop_after(1))
+
+
+def test_a_long_table_is_fitted_on_all_of_its_rows_in_little_memory() -> None:
+    """Starts are ranked on some of the rows; the optimum is that of all."""
+    runs = table(12_000, 0.01, 0)
+    found = fit("chinchilla", runs, bootstrap=4, starts=144)
+    rows = law_rows(LAWS["chinchilla"], read_table(runs))
+    coordinates = Coordinates(LAWS["chinchilla"], {})
+    theta = np.log([[found.values[name] for name in ("E", "A", "B", "alpha", "beta")]])
+    again = newton(coordinates.kernel(rows.x), theta, np.log(rows.y), rows.weights, Objective())
+    assert found.value == pytest.approx(again.value[0], rel=1e-12)
+    assert found.converged
+    tracemalloc.start()
+    fit("chinchilla", runs, bootstrap=4, starts=144)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from scaling_lab.engine.backtest import backtest
-from scaling_lab.engine.bootstrap import bootstrap_weights
+from scaling_lab.engine.resample import WholeGroups
 from scaling_lab.engine.fit import Settings, fit
 from scaling_lab.engine.metrics import coverage, metrics
 from scaling_lab.engine.predict import predict
@@ -99,7 +99,9 @@ def test_metrics_are_numpys() -> None:
 
 def test_weights_are_whole_groups_with_enough_rows() -> None:
     groups = np.array(["a", "a", "b", "c", "c", "c"])
-    weights, redrawn = bootstrap_weights(groups, 200, 0, lambda w: (w > 0).sum(axis=1) >= 3)
+    index = np.unique(groups, return_inverse=True)[1]
+    sampler = WholeGroups(index, np.ones(6), np.zeros(6), lambda w: (w > 0).sum(axis=1) >= 3, seed=0)
+    weights, _, redrawn = sampler.draw(0, 200)
     assert (weights[:, 0] == weights[:, 1]).all()
     assert (weights[:, 3] == weights[:, 4]).all()
     assert ((weights > 0).sum(axis=1) >= 3).all()
