@@ -34,14 +34,16 @@ from .common import (
 
 
 def fit(
-    law: Annotated[str, typer.Argument(metavar="LAW", help="A law's name; see `scaling-lab laws`.")],
+    law: Annotated[str, typer.Argument(metavar="LAW", help="A law's name (`scaling-lab laws` lists them), or auto.")],
     table: TableArgument,
     out: Annotated[str | None, typer.Option("--out", metavar="FIT.json", help="Where to save the fit.")] = None,
     objective: Annotated[str, typer.Option(help="huber, l2 or l1, summed over rows.")] = "huber",
     delta: Annotated[float, typer.Option(help="Width of the Huber objective, in log loss.")] = 1e-3,
-    starts: Annotated[int, typer.Option(help="Starting points to rank; the best are followed to a minimum.")] = 2304,
+    starts: Annotated[int, typer.Option(help="Starting points to rank; the best are followed; auto has its own.")] = (
+        2304
+    ),
     bootstrap: Annotated[
-        int, typer.Option(help="Refits to resampled runs, or draws of the other --intervals; 0 for none.")
+        int, typer.Option(help="Refits to resampled runs (auto: 500 at most), or draws of other --intervals; 0: none.")
     ] = 1000,
     resample: Annotated[
         str, typer.Option(help="What the bootstrap draws: runs or rows again, or new losses: wild, parametric.")
@@ -68,7 +70,7 @@ def fit(
     fail: FailOnOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Fit one law to a table of finished runs."""
+    """Fit one law to a table of finished runs, or let `auto` weigh several by how each predicts the larger runs."""
     from ..engine.fit import fit as run
     from ..files import check_writable
     from ..show import terminal
@@ -196,7 +198,7 @@ def predict(
 def backtest(
     table: TableArgument,
     law: Annotated[
-        list[str] | None, typer.Option("--law", metavar="LAW", help="A law, several, or all (the default).")
+        list[str] | None, typer.Option("--law", metavar="LAW", help="A law, several, auto, or all (the default).")
     ] = None,
     by: Annotated[str, typer.Option(help="The column that says how large a run is.")] = "flops",
     test_above: Annotated[float | None, number_option("--test-above", help="Runs above this are held out.")] = None,
@@ -225,7 +227,7 @@ def backtest(
     with progress_bar() as progress:
         found = run(
             table,
-            _once(law or ["all"]),
+            law or ["all"],
             by=by,
             test_above=test_above,
             test_fraction=test_fraction,
@@ -240,16 +242,9 @@ def backtest(
         )
     warn((), dict.fromkeys(note for scored in found.laws for note in scored.fit.notes))
     for scored in found.laws:
-        warn(scored.warnings, of=scored.law)
+        warn(scored.warnings, of=scored.asked)
     if json:
         show_json(found.to_dict())
     else:
         show(terminal.backtest(found))
     fail_on(fail, [notice for scored in found.laws for notice in scored.warnings])
-
-
-def _once(names: list[str]) -> list[str]:
-    """The laws' own names, each once; `all`, wherever it stands, is every law."""
-    from ..laws import get_law
-
-    return ["all"] if "all" in names else list(dict.fromkeys(get_law(name).name for name in names))

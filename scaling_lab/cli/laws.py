@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import UsageError
 from .common import JsonOption, show, show_json
 
 
@@ -17,6 +18,9 @@ def laws(
     from ..laws import LAWS, catalogue, get_law
     from ..show import terminal
 
+    if law == "auto":
+        among = ", ".join(known.name for known in LAWS.values() if known.priors)
+        raise UsageError(f"auto is no law but the choice among {among} by inner backtests: scaling-lab fit auto TABLE")
     chosen = [get_law(law)] if law else list(LAWS.values())
     if json:
         show_json(catalogue(chosen))

@@ -8,16 +8,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..engine.backtest import Backtest, backtest, fitting_laws
+from ..engine.auto import auto_rows, choice
+from ..engine.backtest import Backtest, backtest, laws_of
+from ..engine.blend import NAME
 from ..engine.fit import fit_rows, law_rows
 from ..engine.predict import Predictions, predict
 from ..engine.result import Fit
 from ..errors import DidNotConverge, FinishedWithFailures, LabError, NotEnoughData, NotIdentified
 from ..files import made_by, to_json, write_text
-from ..laws import Law, get_law
+from ..laws import Law
 from ..tables import Table, read_table
 from .allocate import Allocation, allocate
-from .jobs import ALL, Job, Jobs
+from .jobs import Job, Jobs
 
 SCHEMA = "scaling-lab/batch/1"
 # Refits of each training side, as the backtest command makes: intervals there need fewer than the final fit's.
@@ -114,9 +116,9 @@ def _write(batch: Batch, writers: Writers) -> None:
 def run_job(job: Job, out: str | os.PathLike[str], writers: Writers, progress: Progress | None = None) -> Outcome:
     """Fits, backtests, predicts and reports one table into OUT/NAME; raises LabError where that can't be done."""
     table = read_table(job.table, mapping=job.mapping, where=job.where, params_column=job.params_column)
-    laws = _laws(job, table)
+    laws = laws_of(job.laws, table)
     fits, failed = _fits(job, laws, table, progress)
-    test = _backtest(job, laws, table, progress) if job.split else None
+    test = _backtest(job, table, progress) if job.split else None
     ranked = _ranked(fits, test)
     predictions = {fit.law: predict(fit, job.points, job.level) for fit in ranked} if job.points else {}
     split = _allocation(ranked, job) if job.flops else None
@@ -135,25 +137,13 @@ def run_job(job: Job, out: str | os.PathLike[str], writers: Writers, progress: P
         table=job.table,
         status="done",
         laws=tuple(_figures(fit, test) for fit in ranked),
-        best=next((scored.law for scored in test.laws if scored.law in {fit.law for fit in fits}), None)
-        if test
-        else None,
+        best=next((fit.law for scored in test.laws for fit in fits if scored.scores(fit)), None) if test else None,
         rows=dict(ranked[0].rows),
         files={**files, "report": f"{job.name}/report.html"},
         failed_laws={**failed, **(test.failed if test else {})},
         notes=tuple(dict.fromkeys(note for fit in ranked for note in fit.notes)),
         sha256=table.sha256,
     )
-
-
-def _laws(job: Job, table: Table) -> list[Law]:
-    """The job's laws; `all` stands for every law whose inputs the table has."""
-    if ALL not in job.laws:
-        return list({get_law(name).name: get_law(name) for name in job.laws}.values())
-    found = fitting_laws(table)
-    if not found:
-        raise LabError(f"{job.table}: no law's inputs are all in this table; name columns with map")
-    return found
 
 
 def _fits(job: Job, laws: Sequence[Law], table: Table, progress: Progress | None) -> tuple[list[Fit], dict[str, str]]:
@@ -164,22 +154,29 @@ def _fits(job: Job, laws: Sequence[Law], table: Table, progress: Progress | None
         rows = law_rows(law, table, drop_bad=job.drop_bad)
         own = replace(job.settings, objective=replace(job.settings.objective, on=law.residual))
         try:
-            fits.append(fit_rows(law, rows, own, progress))
+            # What stands for auto has its name: the rows decide what it comes to.
+            auto = law.name == NAME
+            fits.append(auto_rows(choice(table), rows, own, progress) if auto else fit_rows(law, rows, own, progress))
         except (NotEnoughData, NotIdentified, DidNotConverge) as fault:
             if len(laws) == 1:
                 raise
             failed[law.name] = str(fault)
+        else:
+            came_to = fits[-1].law
+            if came_to != law.name and any(other.name == came_to for other in laws):
+                failed[law.name] = f"too few rows to weigh laws: it came to {came_to}, which is made in any case"
+                fits.pop()
     if not fits:
         raise LabError(f"no law could be fitted: {'; '.join(f'{law}: {why}' for law, why in failed.items())}")
     return fits, failed
 
 
-def _backtest(job: Job, laws: Sequence[Law], table: Table, progress: Progress | None) -> Backtest:
+def _backtest(job: Job, table: Table, progress: Progress | None) -> Backtest:
     assert job.split is not None
     try:
         return backtest(
             table,
-            laws,
+            job.laws,
             by=job.split.by,
             test_above=job.split.test_above,
             test_fraction=job.split.test_fraction,
@@ -194,8 +191,8 @@ def _backtest(job: Job, laws: Sequence[Law], table: Table, progress: Progress | 
 
 def _ranked(fits: Sequence[Fit], test: Backtest | None) -> list[Fit]:
     """The fits, those with the lowest held-out error first; a law that the backtest could not score comes last."""
-    order = [scored.law for scored in test.laws] if test else []
-    return sorted(fits, key=lambda fit: order.index(fit.law) if fit.law in order else len(order))
+    found = test.laws if test else ()
+    return sorted(fits, key=lambda fit: next((i for i, scored in enumerate(found) if scored.scores(fit)), len(found)))
 
 
 def _allocation(ranked: Sequence[Fit], job: Job) -> Allocation:
@@ -212,7 +209,7 @@ def _allocation(ranked: Sequence[Fit], job: Job) -> Allocation:
 
 def _figures(fit: Fit, test: Backtest | None) -> dict[str, Any]:
     """A law's line in batch.json: error on its own rows, error and coverage on held-out rows, warnings."""
-    scored = next((s for s in test.laws if s.law == fit.law), None) if test else None
+    scored = next((s for s in test.laws if s.scores(fit)), None) if test else None
     return {
         "law": fit.law,
         "fit_mape": fit.metrics.mape,

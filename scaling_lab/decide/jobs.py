@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..engine.auto import check_settings
+from ..engine.blend import NAME
 from ..engine.fit import Settings
 from ..engine.solve import Objective
 from ..errors import BadInput, LabError, nearest
@@ -209,6 +211,16 @@ def _check_names(source: _Source, jobs: list[Job]) -> None:
         seen[job.name.lower()] = job.name
 
 
+def _check_law(name: str, settings: Settings) -> None:
+    """Raises UsageError where no law has the name, or it has no such parameters to hold."""
+    if name == NAME:
+        check_settings(settings)
+    elif name != ALL:
+        for parameter in settings.fix:
+            get_law(name).param(parameter)
+        get_law(name)
+
+
 @dataclass(frozen=True)
 class _Source:
     """The text of the file, to say where a fault stands."""
@@ -257,10 +269,7 @@ class _Source:
             settings = Settings(objective=objective, **plain)
             laws = said["laws"]
             for law in laws:
-                for parameter in settings.fix if law != ALL else ():
-                    get_law(law).param(parameter)
-                if law != ALL:
-                    get_law(law)
+                _check_law(law, settings)
             if not 0 < said.get("level", 0.9) < 1:
                 raise LabError(f"a level of {said['level']:g} is not between 0 and 1")
         except LabError as fault:

@@ -55,6 +55,10 @@ class Scored:
     high: Floats
     held_out: tuple[Notice, ...] = ()
 
+    def scores(self, fit: Fit) -> bool:
+        """Whether what was asked for here made the fit; `auto` may come to one law here and to a blend there."""
+        return self.asked == fit.law or (self.asked == NAME and bool(fit.members))
+
     @property
     def warnings(self) -> tuple[Notice, ...]:
         """What the training fit was warned of, and what its held-out runs show."""
@@ -128,7 +132,7 @@ def backtest(
     read = read_table(table, mapping=mapping, where=where, params_column=params_column)
     by = ALIASES.get(by, by)
     settings = settings or Settings(bootstrap=400)
-    chosen = _laws(laws, read)
+    chosen = laws_of([laws] if isinstance(laws, str) else laws, read)
     if test_above is not None and test_fraction is not None:
         raise UsageError("--test-above and --test-fraction both set the split; give one")
     if test_fraction is not None and not 0 < test_fraction < 1:
@@ -158,9 +162,13 @@ def backtest(
     return Backtest(split, tuple(sorted(scored, key=lambda s: s.metrics.mape)), failed, account, simple)
 
 
-def _laws(laws: Sequence[str | Law] | str, table: Table) -> list[Law]:
+def laws_of(laws: Sequence[str | Law], table: Table) -> list[Law]:
+    """The laws of names, each once: `all` is every law whose inputs the table has, and `auto` stands as a law so named.
+
+    Raises UsageError for an unknown name, BadInput where the table has the inputs of none.
+    """
     found: list[Law] = []
-    for law in [laws] if isinstance(laws, str) else laws:
+    for law in laws:
         if law == "all":
             every = fitting_laws(table)
             if not every:

@@ -139,7 +139,7 @@ class Blend:
         return np.asarray(log + self._missed(member.scales, x, pulled))
 
     def _missed(self, scales: Scales, x: Mapping[str, Any], pulled: Floats) -> Floats:
-        """What a process adds (B, m) at inputs (m,) or (B, m), from the rows' residuals over their covariance (B, n)."""
+        """What a process adds (B, m) at inputs (m,) or (B, m), from the rows' residuals by covariance^-1 (B, n)."""
         assert self.seen is not None
         names = self.seen.names
         values = np.broadcast_arrays(*(np.asarray(x[name], dtype=float) for name in names))

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..engine.uncertainty import extent
 from ..quantities import format_quantity
-from . import words
+from . import members, words
 
 if TYPE_CHECKING:
     from ..engine.backtest import Backtest
@@ -94,7 +94,7 @@ def answer(
         said.append(_chosen(fits, backtests) if len(fits) > 1 else _fitted(fit))
     elif len(fits) == 1:
         said.append(_fitted(fit))
-    scored = [(s, found) for found in backtests for s in found.laws if s.law == fit.law and same_table(s.fit, fit)]
+    scored = [(s, found) for found in backtests for s in found.laws if s.scores(fit) and same_table(s.fit, fit)]
     if len(fits) == 1 or predictions is not None:
         said += [words.held_out(s, str(found.split["by"])) for s, found in scored]
     if not backtests:
@@ -184,6 +184,8 @@ def _fitted(fit: Fit) -> str:
         f"with a mean error of {words.percent(fit.metrics.mape)}"
     )
     floor = next((n for n in FLOORS if n in fit.params and fit.entry.param(n).unit == words.unit_of(fit.target)), None)
+    if members.blended(fit):
+        return f"{text}. {members.summary(fit)}"
     if floor is None:
         return f"{text}."
     e = fit.params[floor]

@@ -85,7 +85,8 @@ def size_classes(params: Floats, most: int = 6) -> list[SizeClass]:
 
 def frontier(fit: Fit, flops: Floats) -> dict[str, Floats] | None:
     """The params and tokens, each (m,), that the law calls best for each compute (m,), or None where it has no best."""
-    named = {name: np.full((len(flops), 1), value) for name, value in fit.values.items()}
+    # One row of parameters serves every budget: a blend of laws asks its rows about each row of them.
+    named = {name: np.array([[value]]) for name, value in fit.values.items()}
     try:
         params, tokens, _ = best_split(fit.entry, named, flops)
     except LabError:

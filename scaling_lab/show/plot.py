@@ -525,7 +525,8 @@ def _held_out(axes: Axes, scored: Scored, name: str, edge: float | None) -> None
     before, at = np.asarray(extent(scored.fit.points)[name], dtype=float), _along(scored, name)
     known = curves.target_of(scored.fit)
     _dots(axes, before, known, color="#b5b5b5", markersize=4, markeredgewidth=0, label="fitted")
-    axes.vlines([], [], [], color=BLUE, linewidth=1.6, label=f"{words.percent(scored.level)} interval of {scored.law}")
+    label = f"{words.percent(scored.level)} interval of {words.asked(scored)}"
+    axes.vlines([], [], [], color=BLUE, linewidth=1.6, label=label)
     _bars(axes, at, scored.predicted, scored.low, scored.high, color=BLUE, linewidth=1.6, alpha=0.55)
     _dots(
         axes, at, scored.measured, color=BLACK, markersize=3.8, markeredgewidth=0, zorder=5, label="held out, measured"
@@ -535,7 +536,8 @@ def _held_out(axes: Axes, scored: Scored, name: str, edge: float | None) -> None
     _target_axis(axes, scored.fit.target, known, scored.measured, scored.low, scored.high)
     if edge is not None:
         axes.axvline(edge, color=GREY, linewidth=1.0, linestyle=":", label="split")
-    axes.set_title(f"{scored.law}: {scored.train:,} rows fitted, {scored.test:,} held out", fontsize=10.5, loc="left")
+    head = f"{words.asked(scored)}: {scored.train:,} rows fitted, {scored.test:,} held out"
+    axes.set_title(head, fontsize=10.5, loc="left")
 
 
 def _errors(scored: Scored) -> tuple[Floats, Floats, Floats]:
@@ -564,7 +566,7 @@ def _error_panel(axes: Axes, scored: Scored, name: str) -> None:
     _log_axis(axes.xaxis, *_margins(at), _writer(name))
     axes.tick_params(axis="x", labelsize=9)
     axes.set_ylim(-edge, edge)
-    head = f"{scored.law}: error {words.percent(scored.metrics.mape)}, {words.percent(scored.coverage)} inside"
+    head = f"{words.asked(scored)}: error {words.percent(scored.metrics.mape)}, {words.percent(scored.coverage)} inside"
     axes.set_title(head, fontsize=9.5, loc="left")
 
 

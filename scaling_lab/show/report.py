@@ -19,7 +19,7 @@ from ..engine.result import Fit, Notice
 from ..errors import UsageError
 from ..files import made_by, plain, write_text
 from ..quantities import format_quantity
-from . import curves, plot, words
+from . import curves, members, plot, words
 from .answer import Allocation, Between, between, complete, matching, point_of, same_table, tight, value_of
 from .answer import answer as tell
 from .answer import question as ask
@@ -191,7 +191,7 @@ def _allocation_table(found: Allocation | None) -> dict[str, Any] | None:
 def _comparison(fits: Sequence[Fit], backtests: Sequence[Backtest]) -> list[dict[str, Any]]:
     rows = []
     for i, fit in enumerate(fits):
-        scored = next((s for b in backtests for s in b.laws if s.law == fit.law and same_table(s.fit, fit)), None)
+        scored = next((s for b in backtests for s in b.laws if s.scores(fit) and same_table(s.fit, fit)), None)
         rows.append(
             {
                 "law": fit.law, "id": f"fit-{i}", "formula": fit.entry.formula, "used": f"{fit.rows['used']:,}",
@@ -219,6 +219,8 @@ def _section(fit: Fit, i: int, predictions: Predictions | None, measured: Mappin
         "convention": _convention(fit) if where.kind == "frontier" else "",
         "loss": _figure(plot.loss_against_compute(fit, predictions, measured)),
         "residuals": _figure(plot.residuals(fit)),
+        "members": _members(fit),
+        "alone": [_sentence(line) for line in members.alone(fit)],
         "params": _parameters(fit),
         "level": words.percent(fit.bootstrap.get("level", 0.95)),
         "published": _published(fit),
@@ -231,7 +233,7 @@ def _section(fit: Fit, i: int, predictions: Predictions | None, measured: Mappin
         "inputs": _inputs(fit),
         "notes": [words.clean(note) for note in fit.notes],
         "error": tight(_error(fit)),
-        "account": [words.objective(fit), words.starts(fit), words.bootstrap(fit)],
+        "account": _account(fit),
         "intervals": tight(_intervals(fit)),
     }
 
@@ -266,6 +268,28 @@ def _parameters(fit: Fit) -> list[dict[str, str]]:
             }
         )  # fmt: skip
     return rows
+
+
+def _members(fit: Fit) -> dict[str, Any] | None:
+    """What stands in the place of the parameters where the fit is a blend of laws."""
+    if not members.blended(fit):
+        return None
+    return {
+        "rows": members.rows(fit),
+        "baselines": members.baselines(fit),
+        "why": [f"{_sentence(said)}." for said in members.why(fit)],
+        "laws": members.formulas(fit),
+    }
+
+
+def _sentence(said: str) -> str:
+    return tight(said[0].upper() + said[1:])
+
+
+def _account(fit: Fit) -> list[str]:
+    if members.blended(fit):
+        return [words.objective(fit), members.starts(fit), members.draws(fit)]
+    return [words.objective(fit), words.starts(fit), words.bootstrap(fit)]
 
 
 def _published(fit: Fit) -> list[dict[str, Any]]:
@@ -310,6 +334,8 @@ def _error(fit: Fit) -> str:
 
 def _intervals(fit: Fit) -> str:
     """How this fit's intervals are made, with its own numbers."""
+    if members.blended(fit):
+        return f"{_sentence(members.intervals(fit))}."
     log = fit.objective.on == "log"
     sd, drift = (words.percent(v) if log else words.number(v, 3) for v in (fit.noise.sd, fit.noise.drift))
     boot = int(fit.bootstrap.get("n") or 0)
@@ -339,6 +365,10 @@ def _backtest(found: Backtest) -> dict[str, Any]:
         "table": words.table_name(found.laws[0].fit),
         "level": words.percent(found.laws[0].level),
         "laws": [_scored(scored) for scored in found.laws],
+        "baselines": [
+            (words.clean(name), words.percent(m.mape), words.number(m.mae, 3), f"{m.bias:+.3g}", words.number(m.r2, 3))
+            for name, m in members.to_beat(found).items()
+        ],
         "rows": words.rows(found.rows),
         "left_out": [(words.clean(why), f"{n:,}") for why, n in split.get("left_out", {}).items()],
         "failed": [(name, words.clean(why)) for name, why in found.failed.items()],
@@ -349,8 +379,9 @@ def _backtest(found: Backtest) -> dict[str, Any]:
 def _scored(scored: Scored) -> dict[str, str]:
     m = scored.metrics
     return {
-        "law": scored.law, "train": f"{scored.train:,}", "test": f"{scored.test:,}", "mape": words.percent(m.mape),
-        "mae": words.number(m.mae, 3), "bias": f"{m.bias:+.3g}", "r2": words.number(m.r2, 3),
+        "law": words.asked(scored), "train": f"{scored.train:,}", "test": f"{scored.test:,}",
+        "mape": words.percent(m.mape), "mae": words.number(m.mae, 3), "bias": f"{m.bias:+.3g}",
+        "r2": words.number(m.r2, 3),
         "coverage": words.percent(scored.coverage), "width": words.percent(scored.width),
     }  # fmt: skip
 

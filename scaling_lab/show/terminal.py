@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..quantities import QUANTITIES, format_quantity
-from . import words
+from . import members, words
 
 if TYPE_CHECKING:
     from ..decide.allocate import Allocation, Quantile
@@ -98,9 +98,23 @@ def fit(found: Fit) -> str:
         f"error on these rows: {words.percent(m.mape)} on average (MAE {m.mae:.3g}, RMSE {m.rmse:.3g}"
         f"{f' {unit}' if unit else ''}, R2 {words.number(m.r2, 4)}); spread of the residuals {noise}"
     )
-    top = prose(head, words.rows(found.rows), *inputs(found))
+    top = prose(head, *members.alone(found), words.rows(found.rows), *inputs(found))
+    if members.blended(found):
+        end = prose(members.intervals(found), error, members.starts(found), members.draws(found), _IN_FILE)
+        return f"{top}\n\n{chosen(found)}\n\n{end}"
     end = prose(error, words.objective(found), words.starts(found), words.bootstrap(found))
     return f"{top}\n\n{parameters(found)}\n\n{end}"
+
+
+_IN_FILE = "the parameters of every member, with their intervals, are in FIT.json (--out) and in --json"
+
+
+def chosen(found: Fit) -> str:
+    """The members of a blend, best first, the baselines they were measured against, and where the weights come from."""
+    heads = ("law", "variant", "error held out", "weight")
+    beside = members.baselines(found)
+    other = f"\n\n{table(('to beat', 'error held out'), beside, 'lr')}" if beside else ""
+    return f"{table(heads, members.rows(found), 'lprr')}{other}\n\n{prose(*members.why(found))}"
 
 
 def inputs(found: Fit) -> list[str]:
@@ -177,14 +191,16 @@ def backtest(found: Backtest) -> str:
     headers = ("law", "train", "test", "MAPE", "band", "MAE", "bias", "R2", "rank", f"in {level} interval", "width")
     body = [
         (
-            s.law, f"{s.train:,}", f"{s.test:,}", words.percent(s.metrics.mape), band(s.metrics.mape),
+            words.asked(s), f"{s.train:,}", f"{s.test:,}", words.percent(s.metrics.mape), band(s.metrics.mape),
             words.number(s.metrics.mae, 3), f"{s.metrics.bias:+.3g}", words.number(s.metrics.r2, 3),
             words.number(s.metrics.spearman, 3), words.percent(s.coverage), words.percent(s.width),
         )
         for s in found.laws
     ]  # fmt: skip
     failed = [f"not fitted: {name}: {why}" for name, why in found.failed.items()]
-    foot = f"\n\n{prose(*failed)}" if failed else ""
+    beside = [(n, words.percent(m.mape), words.number(m.mae, 3)) for n, m in members.to_beat(found).items()]
+    foot = f"\n\n{table(('to beat', 'MAPE', 'MAE'), beside, 'lrr')}" if beside else ""
+    foot += f"\n\n{prose(*failed)}" if failed else ""
     return f"{prose(*head)}\n\n{table(headers, body, 'lrrrlrrrrrr')}{foot}"
 
 

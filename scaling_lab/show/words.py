@@ -205,12 +205,17 @@ def objective(fit: Fit) -> str:
     return f"{name} on {on}, summed over the rows: {fit.value:.6g}"
 
 
+def asked(scored: Scored) -> str:
+    """The law's name, with what was asked for where that came to another law, as auto may."""
+    return scored.law if scored.law == scored.asked else f"{scored.asked} ({scored.law})"
+
+
 def held_out(scored: Scored, by: str) -> str:
     """A backtest of one law as a sentence."""
     inside = round(scored.coverage * scored.test)
     small = f"the {plural(scored.train, 'row')} with the smallest {_SHORT.get(by, clean(by))}"
     return (
-        f"Fitted to {small}, {scored.law} missed the other {scored.test:,} by {percent(scored.metrics.mape)} on "
+        f"Fitted to {small}, {asked(scored)} missed the other {scored.test:,} by {percent(scored.metrics.mape)} on "
         f"average; {inside:,} of them ({percent(scored.coverage)}) lay inside their {percent(scored.level)} intervals."
     )
 

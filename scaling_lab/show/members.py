@@ -1,0 +1,129 @@
+"""The choice of laws in words and rows: its members, what they are measured against, how its intervals are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from . import words
+
+if TYPE_CHECKING:
+    from ..engine.backtest import Backtest
+    from ..engine.metrics import Metrics
+    from ..engine.result import Fit
+
+# The variants as FIT.json names them (engine/blend.py), in plain words.
+VARIANTS = {
+    "priors": "with priors",
+    "priors + discrepancy": "with priors and a discrepancy",
+    "plain": "plain",
+}
+
+
+def blended(fit: Fit) -> bool:
+    """Whether the fit is a blend of laws, and not one law, chosen or named."""
+    return fit.calibration is not None
+
+
+def rows(fit: Fit) -> list[tuple[str, str, str, str]]:
+    """Name, variant, mean error in the inner backtests and weight of each member, largest weight first."""
+    ordered = sorted(fit.blend.members, key=lambda m: -m.weight)
+    return [(m.label, VARIANTS[m.variant], words.percent(m.error), words.percent(m.weight)) for m in ordered]
+
+
+def baselines(fit: Fit) -> list[tuple[str, str]]:
+    """The name and mean error, in the same inner backtests, of each thing that the choice should beat."""
+    return [(name, words.percent(error)) for name, error in fit.baselines.items()]
+
+
+def why(fit: Fit) -> list[str]:
+    """Where the weights come from, and what a discrepancy is where a member has one."""
+    from ..engine.auto import POWER
+
+    assert fit.calibration is not None
+    size = "compute" if "flops" in fit.points else fit.entry.inputs[0]
+    cuts = words.plural(fit.calibration.cuts, "inner backtest")
+    said = [
+        f"a weight is the error to the power -{POWER:g}, as a share; the error is of log {words.clean(fit.target)} in "
+        f"{cuts}, each fitted below a cut of {size} and scored above it ({fit.calibration.held_out:,} predictions); "
+        "these rows alone decided, and only by how they were predicted"
+    ]
+    if any(member.scales for member in fit.blend.members):
+        said.append(
+            "a name with ~ has a discrepancy: a smooth curve, found together with the law, of what the law misses near "
+            "the rows; it fades away from them"
+        )
+    return said
+
+
+def intervals(fit: Fit) -> str:
+    """How wide an interval of the blend is, with its own numbers."""
+    c = fit.calibration
+    assert c is not None
+    near, far, level = (words.percent(share) for share in (c.near, c.far, c.level))
+    return (
+        f"a {level} interval reaches sqrt(near² + far² + spread²) to both sides: near {near} at every point, far {far} "
+        f"for each factor e (2.72) beyond the rows, and spread {c.spread:.3g} times the members' disagreement; of all "
+        "such, the one that scored best over the errors of the same inner backtests, then widened (docs/auto.md)"
+    )
+
+
+def starts(fit: Fit) -> str:
+    """How many starts the members were fitted from."""
+    account = fit.starts
+    laws = len({m["law"] for m in fit.members})
+    return (
+        f"{words.plural(account['n'], 'start')} about the priors of {words.plural(laws, 'law')}: "
+        f"{account['converged']:,} converged, {account['at_best']:,} at the best optimum of their law"
+    )
+
+
+def draws(fit: Fit) -> str:
+    """What the intervals of a split of compute rest on."""
+    account = fit.bootstrap
+    if not account["n"]:
+        return "no bootstrap: a split of compute has no interval; those of predictions are calibrated without it"
+    return (
+        f"{words.plural(int(account['n']), 'draw')} for the intervals of a split of compute, each of one member, as "
+        f"often as its weight says: refits to resampled {account['resample']}, or the posterior where there is a "
+        f"discrepancy; {account['failed']} failed"
+    )
+
+
+def alone(fit: Fit) -> list[str]:
+    """A line where auto had too few rows to weigh laws and took one; none in any other fit."""
+    if not fit.members or blended(fit):
+        return []
+    return [f"chosen by auto: {fit.law} alone, fitted plainly, for too few rows to weigh laws by inner backtests"]
+
+
+def summary(fit: Fit) -> str:
+    """The blend in one sentence: how many members, the heaviest, and what the best of the baselines missed by."""
+    assert fit.calibration is not None
+    law, variant, error, weight = rows(fit)[0]
+    known = {name: error for name, error in fit.baselines.items() if error is not None}
+    beside = ""
+    if known:
+        name = min(known, key=lambda n: known[n])
+        beside = f"; the best baseline there, {name}, missed by {words.percent(known[name])}"
+    return (
+        f"auto blends {words.plural(len(fit.members), 'member')}, of which {law} {variant} has the most weight "
+        f"({weight}, {error} off in the inner backtests{beside})."
+    )
+
+
+def to_beat(found: Backtest) -> dict[str, Metrics]:
+    """The baselines of a backtest that are not among its laws."""
+    laws = {scored.law for scored in found.laws}
+    same = {"power law in compute": "hestness-flops"}
+    return {
+        name: figures
+        for name, figures in found.baselines.items()
+        if same.get(name, name.removeprefix("plain ")) not in laws
+    }
+
+
+def formulas(fit: Fit) -> list[Mapping[str, Any]]:
+    """The laws of the members, each once: name, formula and source."""
+    laws = {member.law.name: member.law for member in fit.blend.members}
+    return [{"law": n, "formula": f"{fit.target} = {law.formula}", "source": law.source} for n, law in laws.items()]
