@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out/demo
 
-.PHONY: demo test bench lint types clean
+.PHONY: demo test bench accuracy lint types clean
 
 demo: $(VENV)/.base
 	$(BIN)/scaling-lab demo --out $(OUT)
@@ -17,6 +17,10 @@ test: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python bench/fit_speed.py
+
+# How well `auto` predicts what public tables held out; writes docs/accuracy.md (about five minutes, kept by split).
+accuracy: $(VENV)/.dev
+	$(BIN)/python bench/accuracy.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,9 @@ def cached(split: Split) -> dict[str, Any]:
 
 def _code() -> bytes:
     source = Path(scaling_lab.__file__).parent
-    parts = [path.read_bytes() for room in ("engine", "laws", "tables") for path in sorted((source / room).glob("*.py"))]
+    parts = [
+        path.read_bytes() for room in ("engine", "laws", "tables") for path in sorted((source / room).glob("*.py"))
+    ]
     return hashlib.sha256(b"".join(parts)).digest()
 
 
@@ -119,46 +122,58 @@ def summary(found: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+INTRODUCTION = """\
+# How accurate predictions are
+
+Made by `make accuracy` (`python bench/accuracy.py`); don't edit. Laws are fitted to the small runs of public tables and
+scored on their large ones, with the splits that the tables' manifests suggest. *Reference* is the law of the table's
+own paper, fitted plainly by this tool (Huber 1e-3 on log loss, to the global optimum): its errors agree with the best that
+careful plain fits reach. *auto* is `backtest --law auto`: the choice among laws is made on the small runs alone
+(docs/auto.md). Where a row has several parts (ten isoFLOP sets of porian_rw), errors are means.
+
+What was chosen by hand (which laws are candidates, their priors, the power of the compute weights, and the least widths
+of intervals and their factor 1.1) was chosen with these tables in sight: expect somewhat larger errors and somewhat
+lower coverage on others.
+
+## Errors
+"""
+INTERVALS = """
+## 90 % intervals
+
+Coverage is the share of held-out points inside; width is full width in % of the loss; the interval score (lower is
+better) is width plus 20 times what lies outside, in nats. *Earlier blend* is the width that a more elaborate procedure
+reached with 91 % coverage.
+"""
+
+
+def _header(names: Sequence[str]) -> list[str]:
+    return [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
+
+
 def page(found: list[dict[str, Any]], table: pd.DataFrame) -> str:
     """docs/accuracy.md."""
+    better = int(np.sum(table.ratio <= 1.0 + 1e-9))
     gm = lambda values: float(np.exp(np.mean(np.log(values))))  # noqa: E731
-    out = [
-        "# How accurate predictions are",
-        "",
-        "Made by `make accuracy` (`python bench/accuracy.py`); don't edit. Laws are fitted to the small runs of public",
-        "tables and scored on their large ones, with the splits that the tables' manifests suggest. *Reference* is the law of",
-        "the table's own paper, fitted plainly by this tool (Huber 1e-3 on log loss, to the global optimum): its errors agree",
-        "with the best that careful plain fits reach. *auto* is `backtest --law auto`: the choice among laws is made on the",
-        "small runs alone (docs/auto.md). Where a row has several parts (ten isoFLOP sets of porian_rw), errors are means.",
-        "",
-        "What was chosen by hand (which laws are candidates, their priors, the power of the compute weights, and the least",
-        "widths of intervals and their factor 1.1) was chosen with these tables in sight: expect somewhat larger errors and",
-        "somewhat lower coverage on others.",
-        "",
-        "## Errors",
-        "",
-        "| table, split | train / test | reference MAE | auto MAE | auto / reference | power law in compute | last point |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    heads = (
+        "table, split", "train / test", "reference MAE", "auto MAE", "auto / reference", "power law in compute",
+        "last point",
+    )  # fmt: skip
+    out = [INTRODUCTION, *_header(heads)]
     for r in table.to_dict("records"):
         out.append(
             f"| {r['row']} | {r['train']:.0f} / {r['test']:,} | {r['reference_mae']:.4f} | {r['auto_mae']:.4f} | "
             f"{r['ratio']:.2f} | {r['power law in compute']:.4f} | {r['last point']:.4f} |"
         )
-    better = int(np.sum(table.ratio <= 1.0 + 1e-9))
+    heads = (
+        "table, split", "auto covers", "width %", "score", "earlier blend's width %", "reference law covers", "width %",
+        "score",
+    )  # fmt: skip
     out += [
         "",
-        f"Geometric mean of auto / reference over the {len(table)} rows: **{gm(table.ratio):.2f}**; no worse than the reference in "
-        f"{better} of {len(table)}; worst {table.ratio.max():.2f}.",
-        "",
-        "## 90 % intervals",
-        "",
-        "Coverage is the share of held-out points inside; width is full width in % of the loss; the interval score (lower is",
-        "better) is width plus 20 times what lies outside, in nats. *Earlier blend* is the width that a more elaborate",
-        "procedure reached with 91 % coverage.",
-        "",
-        "| table, split | auto covers | width % | score | earlier blend's width % | reference law covers | width % | score |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"Geometric mean of auto / reference over the {len(table)} rows: **{gm(table.ratio):.2f}**; no worse than the",
+        f"reference in {better} of {len(table)}; worst {table.ratio.max():.2f}.",
+        INTERVALS,
+        *_header(heads),
     ]
     for r in table.to_dict("records"):
         out.append(
@@ -175,11 +190,11 @@ def page(found: list[dict[str, Any]], table: pd.DataFrame) -> str:
     out += [
         f"| all | {table.test.sum():,} | **{own:.1%}** | {plain:.1%} |",
         "",
-        f"Geometric mean of auto's width over the earlier blend's: **{gm(table.width_ratio):.2f}** ({gm(apart.width_ratio):.2f} "
-        "without olmo_ladder, where that blend covered 17 and 75 %).",
+        f"Geometric mean of auto's width over the earlier blend's: **{gm(table.width_ratio):.2f}**",
+        f"({gm(apart.width_ratio):.2f} without olmo_ladder, where that blend covered 17 and 75 %).",
         "",
-        f"Seconds of fitting and backtesting, summed over {len(found)} splits: {sum(f['seconds'] for f in found):.0f} on "
-        f"{platform.machine()}, two cores shared by two processes.",
+        f"Seconds of fitting and backtesting, summed over {len(found)} splits: {sum(f['seconds'] for f in found):.0f}",
+        f"on {platform.machine()}, two cores shared by two processes.",
         "",
     ]
     return "\n".join(out)
@@ -197,7 +212,10 @@ def main() -> None:
         for one in pool.map(cached, work):
             found.append(one)
             ratio = one["auto"]["mae"] / one["reference"]["mae"]
-            print(f"{len(found):2}/{len(work)} {one['row']} {one['part']}: {ratio:.2f} in {one['seconds']:.0f} s", flush=True)
+            print(
+                f"{len(found):2}/{len(work)} {one['row']} {one['part']}: {ratio:.2f} in {one['seconds']:.0f} s",
+                flush=True,
+            )
     table = summary(found)
     RESULT.write_text(json.dumps([{k: v for k, v in f.items() if k != "seconds"} for f in found], indent=1) + "\n")
     PAGE.write_text(page(found, table))

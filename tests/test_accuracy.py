@@ -1,0 +1,62 @@
+"""The choice of laws on public splits: three small ones of those that docs/accuracy.md scores, made anew."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from .conftest import ROOT
+
+SMALL = ("gadre: rpj, loss_c4_val, N <= 4.2e8, M <= 320", "olmo_ladder: <= 2xC to 5, 10xC", "steplaw_dense")
+
+
+@pytest.fixture(scope="module")
+def bench() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "bench"))
+    try:
+        import accuracy
+    finally:
+        sys.path.remove(str(ROOT / "bench"))
+    return accuracy
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("row", SMALL)
+def test_a_split_scores_as_the_page_says(row: str, bench: ModuleType, data_dir: Path) -> None:
+    split = next(s for s in bench.splits(data_dir) if f"{s.dataset}: {s.row}".startswith(row))
+    stored = json.loads((ROOT / "bench/results/accuracy.json").read_text())
+    expected = next(entry for entry in stored if entry["row"].startswith(row))
+    found = bench.score(split)
+    assert found["auto"]["mae"] < found["reference"]["mae"]
+    for name in ("auto", "reference"):
+        # Optima agree to the last digits on every machine; draws of the reference's intervals do not quite.
+        assert found[name]["mae"] == pytest.approx(expected[name]["mae"], rel=0.02)
+        assert found[name]["width"] == pytest.approx(expected[name]["width"], rel=0.1)
+    assert found["auto"]["coverage"] == pytest.approx(expected["auto"]["coverage"], abs=0.13)
+    weights = [member["weight"] for member in found["auto"]["members"]]
+    assert weights == pytest.approx([member["weight"] for member in expected["auto"]["members"]], abs=0.03)
+
+
+def test_the_page_is_made_from_the_stored_figures(bench: ModuleType) -> None:
+    stored = json.loads((ROOT / "bench/results/accuracy.json").read_text())
+    table = bench.summary(stored)
+    made = bench.page([entry | {"seconds": 0.0} for entry in stored], table)
+    page = (ROOT / "docs/accuracy.md").read_text()
+    cut = "Seconds of fitting"  # the one figure that is this machine's
+    assert page.split(cut)[0] == made.split(cut)[0]
+
+
+def test_the_targets_hold_on_the_stored_figures(bench: ModuleType) -> None:
+    table = bench.summary(json.loads((ROOT / "bench/results/accuracy.json").read_text()))
+    assert len(table) == 14
+    assert np.log(table.ratio).mean() < -0.43  # a geometric mean of .65
+    assert (table.ratio <= 1.0 + 1e-9).sum() >= 11
+    assert table.ratio.max() <= 1.3
+    covered = (table.auto_coverage * table.test).groupby(table.dataset).sum() / table.groupby("dataset").test.sum()
+    assert 0.85 <= (table.auto_coverage * table.test).sum() / table.test.sum() <= 0.95
+    assert covered.min() >= 0.75
