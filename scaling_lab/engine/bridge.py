@@ -5,6 +5,8 @@ Imports lmfit (0.5 s), so it is imported inside functions only.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -237,7 +239,8 @@ def sample(found: Likelihood, seed: int) -> Chain:
     begun = outward(found.theta[alive] + found.shape.steps(walkers, rng)[:, alive])
     run = {"nwalkers": walkers, "workers": _Batch(posterior), "progress": False, "float_behavior": "posterior"}
     steps = FIRST_STEPS
-    with np.errstate(all="ignore"):
+    # lmfit prints what it thinks of the chain's length; stdout may be one JSON object, and SL311 says it.
+    with np.errstate(all="ignore"), contextlib.redirect_stdout(io.StringIO()):
         minimizer.emcee(steps=steps, pos=begun, seed=int(rng.integers(2**31)), **run)
         while (memory := _memory(minimizer)) * LENGTHS > steps and steps < MOST_STEPS:
             # Twice as long; the sampler goes on with its own random state.

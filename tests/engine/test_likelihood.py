@@ -314,7 +314,7 @@ def test_walkers_move_the_same_alone_and_in_a_batch(monkeypatch: pytest.MonkeyPa
     np.testing.assert_allclose(alone.draws, batched.draws, rtol=1e-9)
 
 
-def test_a_short_chain_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_chain_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from scaling_lab.engine import bridge
 
     monkeypatch.setattr(bridge, "FIRST_STEPS", 100)
@@ -322,6 +322,7 @@ def test_a_short_chain_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     found = fit("chinchilla", chinchilla_table(0.003), starts=64, intervals="emcee", bootstrap=100)
     assert any(n.code == "SL311" for n in found.warnings)
     assert found.intervals["steps"] == 100
+    assert capsys.readouterr().out == ""
 
 
 def test_the_chain_is_long_enough_by_its_own_rule() -> None:
