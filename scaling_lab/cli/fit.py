@@ -39,9 +39,7 @@ def fit(
     out: Annotated[str | None, typer.Option("--out", metavar="FIT.json", help="Where to save the fit.")] = None,
     objective: Annotated[str, typer.Option(help="huber, l2 or l1, summed over rows.")] = "huber",
     delta: Annotated[float, typer.Option(help="Width of the Huber objective, in log loss.")] = 1e-3,
-    starts: Annotated[int, typer.Option(help="Starting points to rank; the best are followed; auto has its own.")] = (
-        2304
-    ),
+    starts: Annotated[int, typer.Option(help="Starts to rank; the best are followed (auto has its own).")] = 2304,
     bootstrap: Annotated[
         int, typer.Option(help="Refits to resampled runs (auto: 500 at most), or draws of other --intervals; 0: none.")
     ] = 1000,
@@ -52,6 +50,12 @@ def fit(
         str, typer.Option(help="Of the parameters, by bootstrap, profile, covariance or emcee.")
     ] = "bootstrap",
     fix: Annotated[list[str] | None, typer.Option("--fix", metavar="NAME=VALUE", help="Hold a parameter.")] = None,
+    prior: Annotated[
+        str | None, typer.Option("--prior", metavar="OTHER.json", help="Draw exponents to another family's fit.")
+    ] = None,
+    prior_sd: Annotated[
+        float | None, typer.Option(help="How far exponents are from family to family, in their logarithm (0.35).")
+    ] = None,
     map_: MapOption = None,
     where: WhereOption = None,
     weights: WeightsOption = None,
@@ -76,7 +80,8 @@ def fit(
     from ..show import terminal
 
     check_writable(out)
-    check_apart("--out", out, table)
+    check_apart("--out", out, table, prior)
+    other = _prior(prior, prior_sd, sensitivity or bool(sensitivity_plot))
     source = _source(law, table, sensitivity, flops, sensitivity_plot, out)
     with progress_bar() as progress:
         found = run(
@@ -93,6 +98,8 @@ def fit(
             mapping=pairs(map_),
             where=where,
             weights=weights,
+            prior=other,
+            prior_sd=prior_sd,
             params_column=params_column,
             drop_bad=drop_bad,
             progress=progress,
@@ -140,6 +147,20 @@ def fit(
         account = found.bootstrap
         raise Interrupted(f"interrupted after {account['n']} of {account['asked']} bootstrap refits, which are kept")
     fail_on(fail, found.warnings)
+
+
+def _prior(path: str | None, sd: float | None, sensitivity: bool) -> Any:
+    """The fit of --prior; checks the options that go with it."""
+    from ..engine.result import Fit
+    from ..errors import UsageError
+
+    if path is None:
+        if sd is not None:
+            raise UsageError("--prior-sd says how far to trust --prior; give --prior OTHER.json too")
+        return None
+    if sensitivity:
+        raise UsageError("--sensitivity refits without a prior; leave --prior or --sensitivity out")
+    return Fit.load(path)
 
 
 def _source(

@@ -102,7 +102,7 @@ def fit(found: Fit) -> str:
     if members.blended(found):
         end = prose(members.intervals(found), error, members.starts(found), members.draws(found), _IN_FILE)
         return f"{top}\n\n{chosen(found)}\n\n{end}"
-    end = prose(error, words.objective(found), words.starts(found), words.bootstrap(found))
+    end = prose(error, *words.lent(found), words.objective(found), words.starts(found), words.bootstrap(found))
     return f"{top}\n\n{parameters(found)}\n\n{end}"
 
 

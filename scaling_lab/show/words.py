@@ -149,6 +149,19 @@ def rows(account: Mapping[str, Any]) -> str:
     return f"{account['used']:,} of {plural(int(account['read']), 'row')} used{left}"
 
 
+def lent(fit: Fit) -> list[str]:
+    """What another family's fit lent to this one, a line for each exponent."""
+    said = []
+    for name, found in (fit.prior.get("params") or {}).items():
+        own = "it can't tell" if found["alone"] is None else f"{found['alone']:.4g}"
+        source = clean(fit.prior["source"]["law"])
+        said.append(
+            f"{name} is drawn to {found['borrowed']:.4g} of the {source} fit in --prior: alone this table says {own}, "
+            f"together {found['value']:.4g}; {percent(found['share'])} of what is known is borrowed"
+        )
+    return said
+
+
 def starts(fit: Fit) -> str:
     """How many starts were tried, followed and ended at the best optimum."""
     account = fit.starts
