@@ -70,6 +70,7 @@ def fit(
     sensitivity_plot: Annotated[
         str | None, typer.Option("--sensitivity-plot", metavar="FILE.svg", help="Draw the sensitivity.")
     ] = None,
+    device: Annotated[str, typer.Option(help="Where the bootstrap's refits are solved: cpu or cuda.")] = "cpu",
     seed: SeedOption = 0,
     fail: FailOnOption = None,
     json: JsonOption = False,
@@ -95,6 +96,7 @@ def fit(
             intervals=intervals,  # type: ignore[arg-type]
             fix=fixed(fix),
             seed=seed,
+            device=device,  # type: ignore[arg-type]
             mapping=pairs(map_),
             where=where,
             weights=weights,

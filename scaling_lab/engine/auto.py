@@ -157,7 +157,8 @@ def _weigh(laws: Sequence[Law], rows: Rows, settings: Settings, progress: Progre
     some = _selection(rows)
     cuts = inner_cuts(some)
     if not cuts:
-        return _plain(plainest, rows, settings, progress)
+        why = f"{rows.used} rows are too few for an inner backtest ({LEAST_TRAIN} below a cut, {LEAST_TEST} above)"
+        return _plain(plainest, rows, settings, progress, why)
     chosen = [Candidate(law, variant) for law in laws for variant in (PRIORS, DISCREPANCY)]
     steps = len(cuts) + 1
     inner = []
@@ -168,7 +169,7 @@ def _weigh(laws: Sequence[Law], rows: Rows, settings: Settings, progress: Progre
     errors = {label(c): float(np.mean([test.error(label(c)) for test in inner])) for c in chosen}
     usable = [c for c in chosen if np.isfinite(errors[label(c)])]
     if not usable:
-        return _plain(plainest, rows, settings, progress)
+        return _plain(plainest, rows, settings, progress, "no law could be fitted below every cut")
     fitted: dict[str, Fitted] = {}
     for law in [law for law in laws if any(c.law is law for c in usable)]:
         fitted |= fit_variants(law, rows, settings)
@@ -344,8 +345,8 @@ def _solve(
 # ------------------------------------------------------------------------------------------------------------- result
 
 
-def _plain(law: Law, rows: Rows, settings: Settings, progress: Progress | None) -> Fit:
-    """The one law that few rows allow, as a plain fit that says so.
+def _plain(law: Law, rows: Rows, settings: Settings, progress: Progress | None, why: str) -> Fit:
+    """The one law that few rows allow, as a plain fit that says so, and why.
 
     Its intervals are those of the law with priors and a discrepancy about it, since as few rows show neither the doubt
     of the parameters nor what the law misses.
@@ -355,10 +356,7 @@ def _plain(law: Law, rows: Rows, settings: Settings, progress: Progress | None) 
     assert found.covariance is not None
     assert found.scales is not None
     posterior = Posterior(found.theta, found.covariance, found.scales)
-    message = (
-        f"{rows.used} rows are too few for an inner backtest ({LEAST_TRAIN} below a cut, {LEAST_TEST} above): auto "
-        f"takes {law.name}, the law of fewest parameters, fitted plainly"
-    )
+    message = f"{why}: auto takes {law.name}, the law of fewest parameters, fitted plainly"
     member = {"law": law.name, "variant": PLAIN, "weight": 1.0, "inner_error": None}
     return replace(
         fit, members=(member,), posterior=posterior, warnings=(*fit.warnings, Notice("SL314", "warning", message))

@@ -141,8 +141,8 @@ def no_draws(fit: Fit) -> tuple[Notice, ...]:
     if fit.intervals["method"] != "bootstrap":
         why = f"has no draws by {fit.intervals['method']}"
     message = f"the fit {why}: these intervals leave out the doubt of the parameters and are too narrow"
-    if fit.calibration is not None:
-        message = f"the fit {why}: the split has no intervals (that of the loss is calibrated without them)"
+    if fit.calibration is not None or fit.posterior is not None:
+        message = f"the fit {why}: the split has no intervals (that of the loss rests on no draws)"
     return (Notice("SL405", "warning", message),)
 
 

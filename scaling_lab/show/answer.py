@@ -207,10 +207,10 @@ def _chosen(fits: Sequence[Fit], backtests: Sequence[Backtest]) -> str:
         )
     found = backtests[0]
     first, rest = found.laws[0], found.laws[1:]
-    others = ", ".join(f"{s.law} {words.percent(s.metrics.mape)}" for s in rest)
+    others = ", ".join(f"{words.asked(s)} {words.percent(s.metrics.mape)}" for s in rest)
     return (
-        f"{first.law} predicted the {first.test:,} held-out rows best: {words.percent(first.metrics.mape)} off on "
-        f"average{f' ({others})' if others else ''}."
+        f"{words.asked(first)} predicted the {first.test:,} held-out rows best: {words.percent(first.metrics.mape)} off "
+        f"on average{f' ({others})' if others else ''}."
     )
 
 

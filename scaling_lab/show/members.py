@@ -57,9 +57,13 @@ def why(fit: Fit) -> list[str]:
 
 
 def intervals(fit: Fit) -> str:
-    """How wide an interval of the blend is, with its own numbers."""
+    """How wide an interval of a choice of laws is, with its own numbers."""
     c = fit.calibration
-    assert c is not None
+    if c is None:
+        return (
+            f"the interval of a prediction is that of {fit.law} with priors and a discrepancy on the same rows, and "
+            "wider by how far that lies from the plain fit; those of the parameters are the plain fit's own"
+        )
     near, far, level = (words.percent(share) for share in (c.near, c.far, c.level))
     return (
         f"a {level} interval reaches sqrt(near² + far² + spread²) to both sides: near {near} at every point, far {far} "
@@ -91,10 +95,10 @@ def draws(fit: Fit) -> str:
 
 
 def alone(fit: Fit) -> list[str]:
-    """A line where auto had too few rows to weigh laws and took one; none in any other fit."""
+    """What to say where auto could not weigh laws and took one; nothing in any other fit."""
     if not fit.members or blended(fit):
         return []
-    return [f"chosen by auto: {fit.law} alone, fitted plainly, for too few rows to weigh laws by inner backtests"]
+    return [f"chosen by auto: {fit.law} alone, fitted plainly, for laws could not be weighed", intervals(fit)]
 
 
 def summary(fit: Fit) -> str:

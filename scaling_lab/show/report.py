@@ -334,7 +334,7 @@ def _error(fit: Fit) -> str:
 
 def _intervals(fit: Fit) -> str:
     """How this fit's intervals are made, with its own numbers."""
-    if members.blended(fit):
+    if members.blended(fit) or fit.posterior is not None:
         return f"{_sentence(members.intervals(fit))}."
     log = fit.objective.on == "log"
     sd, drift = (words.percent(v) if log else words.number(v, 3) for v in (fit.noise.sd, fit.noise.drift))
