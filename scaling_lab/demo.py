@@ -11,6 +11,7 @@ from typing import Any
 from .accounting import six_nd
 from .decide.allocate import Allocation, allocate
 from .engine.backtest import Backtest, backtest
+from .engine.blend import NAME
 from .engine.fit import Progress, fit
 from .engine.predict import Predictions, predict
 from .engine.result import Fit
@@ -20,7 +21,7 @@ from .quantities import format_quantity
 from .show.report import write_report
 from .tables import read_table, rows_for
 
-LAWS = ("chinchilla", "chinchilla-tied", "kaplan-nd", "hestness-flops")
+LAWS = (NAME, "chinchilla", "chinchilla-tied", "kaplan-nd", "hestness-flops")
 TABLE = "proxy_stdlib/runs.csv"
 LEVEL = 0.9
 
@@ -37,21 +38,22 @@ class Demo:
     report: Path
 
     def summary(self) -> list[str]:
-        """Five lines: the data, the law, its backtest, the prediction beside the measurement, the next budget."""
-        runs, values = self.fit.rows["used"], ", ".join(f"{k} {v:.4g}" for k, v in self.fit.values.items())
-        mine = next(s for s in self.backtest.laws if s.law == self.fit.law)
-        second = next(s for s in self.backtest.laws if s.law != self.fit.law)
+        """Five lines: the data, the laws, their backtest, the prediction beside the measurement, the next budget."""
+        mine = next(s for s in self.backtest.laws if s.asked == NAME)
+        others = [s for s in self.backtest.laws if s.asked != NAME]
+        best, worst = others[0], others[-1]
         p, loss = self.predictions, self.held_out["loss"]
         inside = "inside" if p.low[0] <= loss <= p.high[0] else "OUTSIDE"
         factor = p.outside[0].get("flops", 1.0)
         n, d = self.fit.inputs["params"], self.fit.inputs["tokens"]
         a = self.allocation
         return [
-            f"data: {runs} runs, {format_quantity(n['min'])} to {format_quantity(n['max'])} parameters, "
-            f"{format_quantity(d['min'])} to {format_quantity(d['max'])} tokens (here: bytes)",
-            f"backtest: on the {mine.test} largest of these runs {mine.law} is best, {mine.metrics.mape:.2%} off, "
-            f"and its {LEVEL:.0%} intervals hold {mine.coverage:.0%} (next: {second.law}, {second.metrics.mape:.2%})",
-            f"law: {self.fit.law} on all {runs}, {values}; mean error in sample {self.fit.metrics.mape:.2%}",
+            f"data: {self.fit.rows['used']} runs, {format_quantity(n['min'])} to {format_quantity(n['max'])} "
+            f"parameters, {format_quantity(d['min'])} to {format_quantity(d['max'])} tokens (here: bytes)",
+            f"backtest: on the {mine.test} largest of these runs auto is {mine.metrics.mape:.2%} off, and its "
+            f"{LEVEL:.0%} intervals hold {mine.coverage:.0%} (single laws: {best.law} {best.metrics.mape:.2%} to {worst.law} "
+            f"{worst.metrics.mape:.2%})",
+            f"laws: {self._shares()}, weighed by how each predicts the larger of these runs from the smaller",
             f"prediction: {p.value[0]:.3f} [{p.low[0]:.3f}, {p.high[0]:.3f}] nats/token for the held-out run, "
             f"{factor:.3g} times the compute; measured {loss:.3f}, {inside} the interval; "
             f"the prediction is {abs(p.value[0] / loss - 1):.2%} too {'high' if p.value[0] > loss else 'low'}",
@@ -59,6 +61,13 @@ class Demo:
             f"[{format_quantity(a.params.ci[0])}, {format_quantity(a.params.ci[1])}] and "
             f"{format_quantity(a.tokens.value)} tokens",
         ]
+
+    def _shares(self) -> str:
+        """The share of each law, with and without a discrepancy together, largest first."""
+        shares: dict[str, float] = {}
+        for member in self.fit.members:
+            shares[member["law"]] = shares.get(member["law"], 0.0) + member["weight"]
+        return ", ".join(f"{law} {share:.0%}" for law, share in sorted(shares.items(), key=lambda item: -item[1]))
 
 
 def shipped_table() -> Path:
@@ -75,9 +84,8 @@ def demo(out: str | os.PathLike[str] = "out/demo", progress: Progress | None = N
     out = Path(out)
     path = shipped_table()
     tested = backtest(path, LAWS, where="role == 'fit'", test_fraction=0.25, level=LEVEL, progress=progress)
-    # The law is chosen on the small runs alone, among those that can split a budget.
-    chosen = next(s.law for s in tested.laws if set(s.fit.entry.inputs) == {"params", "tokens"})
-    fitted = fit(chosen, path, where="role == 'fit'", progress=progress)
+    # The laws are weighed on the small runs alone.
+    fitted = fit(NAME, path, where="role == 'fit'", progress=progress)
     rows = rows_for(read_table(path, where="role == 'held-out'"), ("params", "tokens"))
     large = {name: float(values[0]) for name, values in rows.x.items()}
     held_out = {"run_id": str(rows.group[0]), "loss": float(rows.y[0]), **large}
