@@ -51,8 +51,8 @@ class Demo:
             f"data: {self.fit.rows['used']} runs, {format_quantity(n['min'])} to {format_quantity(n['max'])} "
             f"parameters, {format_quantity(d['min'])} to {format_quantity(d['max'])} tokens (here: bytes)",
             f"backtest: on the {mine.test} largest of these runs auto is {mine.metrics.mape:.2%} off, and its "
-            f"{LEVEL:.0%} intervals hold {mine.coverage:.0%} (single laws: {best.law} {best.metrics.mape:.2%} to {worst.law} "
-            f"{worst.metrics.mape:.2%})",
+            f"{LEVEL:.0%} intervals hold {mine.coverage:.0%} (single laws: {best.law} {best.metrics.mape:.2%} to "
+            f"{worst.law} {worst.metrics.mape:.2%})",
             f"laws: {self._shares()}, weighed by how each predicts the larger of these runs from the smaller",
             f"prediction: {p.value[0]:.3f} [{p.low[0]:.3f}, {p.high[0]:.3f}] nats/token for the held-out run, "
             f"{factor:.3g} times the compute; measured {loss:.3f}, {inside} the interval; "
