@@ -209,8 +209,8 @@ def _chosen(fits: Sequence[Fit], backtests: Sequence[Backtest]) -> str:
     first, rest = found.laws[0], found.laws[1:]
     others = ", ".join(f"{words.asked(s)} {words.percent(s.metrics.mape)}" for s in rest)
     return (
-        f"{words.asked(first)} predicted the {first.test:,} held-out rows best: {words.percent(first.metrics.mape)} off "
-        f"on average{f' ({others})' if others else ''}."
+        f"{words.asked(first)} predicted the {first.test:,} held-out rows best: {words.percent(first.metrics.mape)} "
+        f"off on average{f' ({others})' if others else ''}."
     )
 
 

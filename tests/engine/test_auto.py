@@ -1,0 +1,473 @@
+"""The choice of laws: weights from inner backtests alone, a blend that can be worked out by hand, honest intervals."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tracemalloc
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scaling_lab.decide.allocate import allocate
+from scaling_lab.engine import auto, discrepancy
+from scaling_lab.engine.backtest import backtest, laws_of
+from scaling_lab.engine.blend import PLAIN, PRIORS
+from scaling_lab.engine.coordinates import Coordinates
+from scaling_lab.engine.fit import Settings, fit, law_rows
+from scaling_lab.engine.predict import predict
+from scaling_lab.engine.result import Fit
+from scaling_lab.errors import BadInput, NotIdentified, UsageError
+from scaling_lab.laws import LAWS, get_law
+from scaling_lab.tables import read_table
+from tests.conftest import TRUTH, chinchilla_table
+
+FEW = {"bootstrap": 40}
+FAR = {"params": np.array([3e9, 1e10, 1e11]), "tokens": np.array([3e11, 1e12, 1e13])}
+
+
+def truth(x: Mapping[str, Any]) -> Any:
+    return TRUTH["E"] + TRUTH["A"] * x["params"] ** -TRUTH["alpha"] + TRUTH["B"] * x["tokens"] ** -TRUTH["beta"]
+
+
+def checkpoints() -> pd.DataFrame:
+    """Ten runs of six rows each, the rows of a run sharing its error."""
+    frame = pd.concat(
+        [
+            pd.DataFrame({"run_id": f"run{i}", "params": n, "tokens": np.geomspace(2e9, d, 6)})
+            for i, (n, d) in enumerate(zip(np.geomspace(1e7, 3e9, 10), np.geomspace(2e10, 3e11, 10), strict=True))
+        ],
+        ignore_index=True,
+    )
+    rng = np.random.default_rng(1)
+    shared = np.repeat(0.004 * rng.standard_normal(10), 6)
+    frame["loss"] = truth(frame) * np.exp(shared + 0.001 * rng.standard_normal(60))
+    return frame
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return chinchilla_table(0.004)
+
+
+@pytest.fixture(scope="module")
+def chosen(table: pd.DataFrame) -> Fit:
+    return fit("auto", table, **FEW)
+
+
+@pytest.fixture(scope="module")
+def grouped() -> Fit:
+    return fit("auto", checkpoints(), **FEW)
+
+
+def contents(found: Fit) -> dict[str, Any]:
+    """FIT.json without what made it."""
+    plain = json.loads(json.dumps(found.to_dict(), default=lambda v: v.tolist()))
+    plain.pop("made_by")
+    return plain
+
+
+# ----------------------------------------------------------------------------------------------- weights and members
+
+
+def test_weights_are_the_inverse_squares_of_the_inner_errors(chosen: Fit) -> None:
+    errors = np.array([m["inner_error"] for m in chosen.members])
+    weights = np.array([m["weight"] for m in chosen.members])
+    assert len(weights) == 6
+    assert weights.sum() == pytest.approx(1.0, abs=1e-12)
+    np.testing.assert_allclose(weights, errors**-2.0 / np.sum(errors**-2.0), rtol=1e-12)
+    assert [chosen.values[f"{m.label}.weight"] for m in chosen.blend.members] == weights.tolist()
+
+
+def test_an_inner_error_is_that_of_fits_below_cuts_of_compute(chosen: Fit, table: pd.DataFrame) -> None:
+    law = get_law("chinchilla")
+    flops = 6 * table.params * table.tokens
+    errors = []
+    for cut in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
+        edge = np.quantile(flops, cut)
+        below, above = table[flops <= edge], table[flops > edge]
+        rows = law_rows(law, read_table(below))
+        params = auto.most_probable(Coordinates.of(law, {}, rows.x), rows, Settings(**FEW)).params
+        found = law.predict({k: above[k].to_numpy() for k in law.inputs}, **params)
+        errors.append(np.mean(np.abs(np.log(found) - np.log(above.loss.to_numpy()))))
+    member = next(m for m in chosen.members if m["law"] == "chinchilla" and m["variant"] == PRIORS)
+    assert member["inner_error"] == pytest.approx(np.mean(errors), rel=1e-9)
+    assert chosen.calibration is not None
+    assert chosen.calibration.cuts == 7
+
+
+def test_baselines_are_measured_in_the_same_backtests(chosen: Fit, table: pd.DataFrame) -> None:
+    assert list(chosen.baselines) == ["plain chinchilla", "power law in compute", "last point"]
+    flops = (6 * table.params * table.tokens).to_numpy()
+    loss = np.log(table.loss.to_numpy())
+    errors = []
+    for cut in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
+        below = flops <= np.quantile(flops, cut)
+        errors.append(np.mean(np.abs(loss[~below] - loss[below][np.argmax(flops[below])])))
+    assert chosen.baselines["last point"] == pytest.approx(np.mean(errors), rel=1e-9)
+    best = min(m["inner_error"] for m in chosen.members)
+    assert best < chosen.baselines["power law in compute"] < chosen.baselines["last point"]
+
+
+def by_hand(found: Fit, x: Mapping[str, Any]) -> Any:
+    """The blend's prediction from what FIT.json says alone: laws, and Gaussian processes about them."""
+    seen = {name: np.asarray(found.points[name], dtype=float) for name in (*found.entry.inputs, found.target, "flops")}
+    weights = (seen["flops"] / seen["flops"].max()) ** 0.3
+    weights = weights / weights.mean()
+    run = np.asarray(found.points["run_id"])
+    log = np.zeros(len(x["params"]))
+    for m in found.members:
+        label = m["law"] + ("~" if "discrepancy" in m else "")
+        own = {p: found.values[f"{label}.{p}"] for p in LAWS[m["law"]].names}
+        one = np.log(LAWS[m["law"]].predict(x, **own))
+        if "discrepancy" in m:
+            s = m["discrepancy"]
+
+            def process(a: Mapping[str, Any], b: Mapping[str, Any], s: Mapping[str, Any] = s) -> Any:
+                far = [(np.subtract.outer(np.log(a[k]), np.log(b[k])) / s["lengths"][k]) ** 2 for k in s["lengths"]]
+                return s["size"] ** 2 * np.exp(-0.5 * sum(far))
+
+            rows = process(seen, seen) + s["run"] ** 2 * (run[:, None] == run) + np.diag(s["noise"] ** 2 / weights)
+            residual = np.log(seen["loss"]) - np.log(LAWS[m["law"]].predict(seen, **own))
+            one = one + process(x, seen) @ np.linalg.solve(rows, residual)
+        log = log + m["weight"] * one
+    return np.exp(log)
+
+
+@pytest.mark.parametrize("which", ["chosen", "grouped"])
+def test_a_prediction_is_what_fit_json_says_it_is(which: str, request: pytest.FixtureRequest) -> None:
+    found: Fit = request.getfixturevalue(which)
+    n, d = np.geomspace(1e7, 1e11, 7), np.geomspace(5e9, 1e13, 7)
+    x = {"params": n, "tokens": d}
+    said = predict(found, [{"params": a, "tokens": b} for a, b in zip(n, d, strict=True)]).value
+    np.testing.assert_allclose(said, by_hand(found, x), rtol=1e-9)
+    # In the rows the processes pull towards the measurements, so that this is no test of the laws alone.
+    rows = {name: np.asarray(found.points[name]) for name in found.entry.inputs}
+    np.testing.assert_allclose(found.at(rows), by_hand(found, rows), rtol=1e-9)
+    bare = np.exp(
+        sum(
+            m.weight * np.log(m.law.predict(rows, **{p: found.values[f"{m.label}.{p}"] for p in m.law.names}))
+            for m in found.blend.members
+        )
+    )
+    assert np.max(np.abs(found.at(rows) / bare - 1)) > 1e-4
+
+
+def test_points_asked_together_or_apart_predict_the_same(chosen: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = chosen.at(FAR)
+    apart = [float(chosen.at({k: v[[i]] for k, v in FAR.items()})[0]) for i in range(3)]
+    np.testing.assert_allclose(together, apart, rtol=1e-12)
+    draws = chosen.at_draws(FAR)
+    assert draws.shape == (len(chosen.draws), 3)
+    monkeypatch.setattr("scaling_lab.engine.blend.BLOCK", 1)
+    np.testing.assert_allclose(chosen.at(FAR), together, rtol=1e-12)
+    np.testing.assert_allclose(chosen.at_draws(FAR), draws, rtol=1e-12)
+    # Inputs of a shape (B, m), as a search for the best split asks them: one row of parameters for all, or one each.
+    x = {name: np.stack([v, 2 * v]) for name, v in FAR.items()}
+    one = {name: np.array([[value]]) for name, value in chosen.values.items()}
+    each = {name: np.array([[value], [value]]) for name, value in chosen.values.items()}
+    expected = np.stack([together, chosen.at({name: 2 * v for name, v in FAR.items()})])
+    np.testing.assert_allclose(chosen.entry.predict(x, **one), expected, rtol=1e-12)
+    np.testing.assert_allclose(chosen.entry.predict(x, **each), expected, rtol=1e-12)
+
+
+def test_each_draw_is_one_member_as_often_as_its_weight_says(chosen: Fit) -> None:
+    names = chosen.entry.names
+    picked = [chosen.draws[:, names.index(f"{m.label}.weight")] for m in chosen.blend.members]
+    assert np.all(np.sum(picked, axis=0) == 1.0)
+    shares = np.sum(picked, axis=1)
+    np.testing.assert_allclose(shares, [40 * m["weight"] for m in chosen.members], atol=1.0)
+    assert chosen.bootstrap["n"] == 40
+    assert chosen.bootstrap["failed"] == 0
+
+
+def test_the_marginal_likelihood_has_the_slope_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = []
+    real = discrepancy.minimize
+
+    def spy(cost: Any, start: Any, **options: Any) -> Any:
+        costs.append((cost, start))
+        return real(cost, start, **options)
+
+    monkeypatch.setattr(discrepancy, "minimize", spy)
+    law = get_law("chinchilla")
+    rows = law_rows(law, read_table(checkpoints()))
+    auto.fit_variants(law, rows, Settings(**FEW))
+    rng = np.random.default_rng(0)
+    for cost, start in costs:
+        assert len(start) == 5  # size, two lengths, noise, what a run's rows share
+        for at in (start, start + 0.7 * rng.standard_normal(len(start))):
+            slope = cost(at)[1]
+            # Flat priors beside a small noise cost the likelihood digits: a shorter step would measure those.
+            numeric = [(cost(at + step)[0] - cost(at - step)[0]) / 2e-3 for step in 1e-3 * np.eye(len(at))]
+            np.testing.assert_allclose(slope, numeric, rtol=1e-4, atol=1e-4)
+
+
+# ---------------------------------------------------------------------------------------- the same numbers, honestly
+
+
+def test_saved_and_read_back_it_says_the_same_to_the_last_bit(chosen: Fit, tmp_path: Path) -> None:
+    back = Fit.load(chosen.save(tmp_path / "auto.json"))
+    assert contents(back) == contents(chosen)
+    for one, other in ((predict(chosen, FAR_POINTS), predict(back, FAR_POINTS)),):
+        assert one.value.tolist() == other.value.tolist()
+        assert one.low.tolist() == other.low.tolist()
+        assert one.high.tolist() == other.high.tolist()
+    assert allocate(chosen, 1e23).to_dict() == allocate(back, 1e23).to_dict()
+
+
+FAR_POINTS = [{"params": float(n), "tokens": float(d)} for n, d in zip(FAR["params"], FAR["tokens"], strict=True)]
+
+
+def test_seed_and_workers(chosen: Fit, table: pd.DataFrame) -> None:
+    assert contents(fit("auto", table, workers=2, **FEW)) == contents(chosen)
+    other = fit("auto", table, seed=1, **FEW)
+    assert other.draws.tolist() != chosen.draws.tolist()
+    # Starts differ, the optimum does not.
+    np.testing.assert_allclose(other.at(FAR), chosen.at(FAR), rtol=1e-6)
+
+
+def test_nothing_held_out_is_ever_looked_at(table: pd.DataFrame) -> None:
+    settings = Settings(**FEW)
+    garbage = table.copy()
+    beyond = 6 * garbage.params * garbage.tokens > 3e20
+    garbage.loc[beyond, "loss"] = 40.0
+    fits = [backtest(t, ["auto"], test_above=3e20, settings=settings).laws[0] for t in (table, garbage)]
+    assert fits[0].asked == fits[0].law == "auto"
+    assert contents(fits[0].fit) == contents(fits[1].fit)
+    assert fits[0].predicted.tolist() == fits[1].predicted.tolist()
+    assert fits[1].metrics.mape > 0.5 > 0.01 > fits[0].metrics.mape
+
+
+def test_a_planted_law_is_predicted_within_its_interval_far_outside(chosen: Fit) -> None:
+    found = predict(chosen, FAR_POINTS)
+    assert np.all((found.low <= truth(FAR)) & (truth(FAR) <= found.high))
+    # Compute 1.0, 11 and 1100 times that of the largest run: each interval is wider than the one before.
+    width = (found.high - found.low) / found.value
+    assert np.all(np.diff(width) > 0)
+    assert width[0] < 0.02 < width[2] < 0.3
+    wider = predict(chosen, FAR_POINTS, level=0.99)
+    assert np.all(wider.high - wider.low > found.high - found.low)
+
+
+def test_a_budget_is_split_nearly_as_the_planted_law_splits_it(chosen: Fit, table: pd.DataFrame) -> None:
+    named = fit("chinchilla", table, starts=144, bootstrap=0)
+    split, plain = allocate(chosen, 1e22), allocate(named, 1e22)
+    assert split.params.value == pytest.approx(plain.params.value, rel=0.2)
+    low, high = split.params.ci
+    n = np.geomspace(1e8, 1e12, 20001)
+    best = float(n[np.argmin(truth({"params": n, "tokens": 1e22 / (6 * n)}))])
+    assert low < best < high
+    assert [w.code for w in split.warnings if w.severity == "warning"] == ["SL407"]  # forty draws are few
+
+
+def test_without_draws_predictions_are_as_wide_and_a_split_says_that_it_has_no_interval(
+    chosen: Fit, table: pd.DataFrame
+) -> None:
+    bare = fit("auto", table, bootstrap=0)
+    one, other = predict(bare, FAR_POINTS), predict(chosen, FAR_POINTS)
+    assert one.low.tolist() == other.low.tolist()
+    assert "SL405" not in {w.code for w in one.warnings}
+    split = allocate(bare, 1e22)
+    assert split.params.ci == ()
+    assert split.loss.ci == pytest.approx(allocate(chosen, 1e22).loss.ci, rel=1e-12)
+    said = next(w for w in split.warnings if w.code == "SL405")
+    assert "the split has no intervals" in said.message
+
+
+# ------------------------------------------------------------------------------------------------- tables of all kinds
+
+
+def test_too_few_rows_are_fitted_plainly_and_say_so(table: pd.DataFrame) -> None:
+    few = table.sort_values("tokens").iloc[[0, 2, 4, 6, 9, 11, 20, 28, 29]]
+    found = fit("auto", few, **FEW)
+    named = fit("chinchilla-tied", few, **FEW)
+    assert found.law == "chinchilla-tied"
+    assert found.values == named.values
+    assert found.members == ({"law": "chinchilla-tied", "variant": PLAIN, "weight": 1.0, "inner_error": None},)
+    assert found.calibration is None
+    said = next(w for w in found.warnings if w.code == "SL314")
+    assert said.severity == "warning"
+    assert "9 rows are too few for an inner backtest" in said.message
+    interval = predict(found, FAR_POINTS)
+    assert np.all(interval.low < interval.value)
+    assert np.all(interval.value < interval.high)
+
+
+def test_a_table_of_one_input_has_the_laws_of_one(table: pd.DataFrame) -> None:
+    found = fit("auto", table[["tokens", "loss"]], **FEW)
+    assert found.law == "auto"
+    assert {m["law"] for m in found.members} == {"hestness"}
+    assert list(found.baselines) == ["plain hestness", "last point"]
+    assert predict(found, {"tokens": 1e12}).value[0] < table.loss.max()
+
+
+def test_columns_that_no_law_takes_are_named(table: pd.DataFrame) -> None:
+    with pytest.raises(BadInput, match=r"auto needs columns .*params, tokens, loss"):
+        fit("auto", table[["loss"]])
+
+
+@pytest.mark.parametrize("held", ["params", "tokens"])
+def test_runs_of_one_size_identify_nothing(table: pd.DataFrame, held: str) -> None:
+    with pytest.raises(NotIdentified) as caught:
+        fit("auto", table[table[held] == table[held].iloc[0]])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"fix": {"alpha": 0.5}}, "--fix holds a parameter of one law"),
+        ({"intervals": "profile"}, "--intervals profile is of one law's parameters"),
+        ({"resample": "rows"}, "--resample rows: auto draws whole runs"),
+    ],
+)
+def test_settings_of_one_law_are_refused(table: pd.DataFrame, settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        fit("auto", table, **settings)
+
+
+def test_checkpoints_of_a_run_stay_together(grouped: Fit) -> None:
+    rows = law_rows(get_law("chinchilla"), read_table(checkpoints()))
+    cuts = auto.inner_cuts(rows)
+    assert len(cuts) >= 3
+    for below, above in cuts:
+        assert rows.flops is not None
+        assert rows.flops[below].max() < rows.flops[above].min()
+        run = rows.group.astype(str)
+        # A run whose last row lies above gives no row to the fit below.
+        assert not set(run[below]) & set(run[above])
+    shared = [m["discrepancy"]["run"] for m in grouped.members if "discrepancy" in m]
+    assert all(0.001 < sd < 0.02 for sd in shared)
+    assert grouped.rows["runs"] == 10
+    # A resample of ten runs leaves some out whole: refits differ by more than sixty independent rows would let them.
+    names = grouped.entry.names
+    drawn = grouped.draws[grouped.draws[:, names.index("chinchilla.weight")] == 1.0, names.index("chinchilla.E")]
+    assert np.std(drawn) > 0.002
+
+
+def test_a_long_table_is_weighed_on_an_even_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "MOST_INNER", 400)
+    monkeypatch.setattr(auto, "DRAWN_BLOCK", 5 * 1000)
+    rng = np.random.default_rng(0)
+    long = pd.DataFrame({"params": 10 ** rng.uniform(7, 9.5, 1000), "tokens": 10 ** rng.uniform(9, 11.5, 1000)})
+    long["loss"] = truth(long) * np.exp(0.004 * rng.standard_normal(1000))
+    found = fit("auto", long, **FEW)
+    assert "the inner backtests are made on 400 of 1,000 rows, taken evenly along compute" in found.notes
+    assert found.rows["used"] == 1000
+    assert len(found.draws) == 40
+    np.testing.assert_allclose(found.at(FAR), truth(FAR), rtol=0.01)
+    # The blocks that draws are made in change nothing but what is held at a time.
+    monkeypatch.setattr(auto, "DRAWN_BLOCK", 10**9)
+    np.testing.assert_allclose(fit("auto", long, **FEW).draws, found.draws, rtol=1e-6)
+
+
+def test_many_points_are_predicted_in_bounded_memory(chosen: Fit) -> None:
+    x = {"params": np.geomspace(1e7, 1e10, 200_000), "tokens": np.geomspace(1e9, 1e12, 200_000)}
+    found = chosen.at(x)
+    tracemalloc.start()
+    try:
+        assert chosen.at(x).tolist() == found.tolist()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Each array of 200,000 points and 30 rows would take 48 MB, and a prediction needs several at once.
+    assert peak < 80e6
+
+
+def test_names_of_laws_are_taken_once(table: pd.DataFrame) -> None:
+    read = read_table(table)
+    assert [law.name for law in laws_of(["auto", "chinchilla", "auto", "chinchilla"], read)] == ["auto", "chinchilla"]
+    every = [law.name for law in laws_of(["all"], read)]
+    assert "auto" not in every
+    assert "chinchilla" in every
+    assert [law.name for law in laws_of(["all", "auto", "chinchilla"], read)] == [*every, "auto"]
+
+
+# --------------------------------------------------------------------------------------------------------- FIT.json
+
+
+def put(*path: Any) -> Any:
+    """A change of one place of FIT.json: path..., value."""
+
+    def change(found: dict[str, Any]) -> None:
+        place: Any = found
+        for step in path[:-2]:
+            place = place[step]
+        place[path[-2]] = path[-1]
+
+    return change
+
+
+def drop(*path: Any) -> Any:
+    def change(found: dict[str, Any]) -> None:
+        place: Any = found
+        for step in path[:-1]:
+            place = place[step]
+        del place[path[-1]]
+
+    return change
+
+
+def heavier(found: dict[str, Any]) -> None:
+    found["members"][0]["weight"] += 0.1
+    found["members"][1]["weight"] -= 0.1
+
+
+def below_zero(found: dict[str, Any]) -> None:
+    found["members"][0]["weight"] += 1.0
+    found["members"][1]["weight"] -= 1.0
+
+
+DAMAGED = {
+    "a member is missing": (lambda found: found["members"].pop(), "the members' weights add up to"),
+    "weights that add up to more": (put("members", 0, "weight", 0.9), "the members' weights add up to"),
+    "a weight below zero": (below_zero, "a member's weight is -"),
+    "a weight that is not the parameter": (heavier, "is not the weight of its member"),
+    "a negative length": (put("members", 1, "discrepancy", "lengths", "params", -1.0), "lengths.params is -1"),
+    "a length of another input": (put("members", 1, "discrepancy", "lengths", {"params": 1.0}), "lengths are not of"),
+    "a negative noise of runs": (put("members", 1, "discrepancy", "run", -0.1), "discrepancy.run is -0.1"),
+    "no noise": (drop("members", 1, "discrepancy", "noise"), "no 'noise'"),
+    "no discrepancy": (drop("members", 1, "discrepancy"), "is not as its variant says"),
+    "a law that nobody knows": (put("members", 0, "law", "mine"), "a member's law is 'mine'"),
+    "a variant that nobody knows": (put("members", 0, "variant", "best"), "a member's variant is 'best'"),
+    "a plain member": (put("members", 0, "variant", "plain"), "chinchilla of auto is plain"),
+    "another law": (put("law", "chinchilla"), "the members are those of auto"),
+    "no members": (drop("members"), "no 'members'"),
+    "members of nothing": (put("members", []), "members is empty"),
+    "a member twice": (lambda found: found["members"].__setitem__(0, found["members"][2]), "add up to"),
+    "no calibration": (put("calibration", None), "calibration is null"),
+    "a calibration below zero": (put("calibration", "far", -0.1), "calibration.far is -0.1"),
+    "a calibration that is nan": (put("calibration", "near", float("nan")), "calibration.near is nan"),
+    "no runs": (drop("points", "run_id"), "no 'run_id'"),
+    "a baseline of text": (put("baselines", "last point", "low"), "baselines['last point'] is 'low'"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_choice_is_refused_in_one_line(chosen: Fit, case: str, tmp_path: Path) -> None:
+    change, says = DAMAGED[case]
+    damaged = copy.deepcopy(contents(chosen) | {"made_by": {}})
+    change(damaged)
+    path = tmp_path / "auto.json"
+    path.write_text(json.dumps(damaged))
+    with pytest.raises(BadInput) as caught:
+        Fit.load(path)
+    assert caught.value.exit_code == 1
+    message = str(caught.value)
+    assert message.startswith(f"{path}: the fit is incomplete or damaged (")
+    assert says in message
+    assert "\n" not in message
+
+
+def test_the_calibration_is_read_as_it_was_written(chosen: Fit, tmp_path: Path) -> None:
+    assert chosen.calibration is not None
+    on_disk = json.loads(chosen.save(tmp_path / "auto.json").read_text())
+    assert on_disk["calibration"] == asdict(chosen.calibration)
+    assert on_disk["members"] == list(chosen.members)
+    assert on_disk["baselines"] == dict(chosen.baselines)
