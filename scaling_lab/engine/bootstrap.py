@@ -35,6 +35,8 @@ Solver = Callable[[Floats, Floats, Floats, tuple[float, ...]], Solutions]
 # whole grid of starts: what they find is where every replicate may start, and one that ends lower from the grid shows
 # that refits from the optimum alone stay in the wrong place. Fewer on so many numbers that each takes seconds.
 SCOUTS, SCOUT_STARTS, SCOUT_NUMBERS = 16, 12, 400_000
+# Numbers in the weights that a device is given at once.
+DEVICE_NUMBERS = 20_000_000
 # Of an interrupted bootstrap at least so many replicates are of use.
 LEAST_KEPT = 20
 
@@ -77,13 +79,13 @@ def bootstrap(
     sampler, account["resample"] = sampler_of(coordinates, rows, objective, theta, resample, seed)
     if sampler is None:
         return nothing, account
-    kernel = coordinates.kernel(rows.x)
+    kernel = coordinates.kernel(rows.x, float(np.median(np.abs(rows.y))))
     solver = _solver(coordinates, rows, objective, kernel, workers, device, pull)
     scouts, _ = sampler_of(coordinates, rows, objective, theta, resample, seed, stream=4)
     assert scouts is not None
     start, told = _scouted(coordinates, rows, objective, kernel, theta, starts, scouts, workers, pull)
     parts: list[Solutions] = []
-    block = _block(rows, kernel, sampler, workers)
+    block = _block(rows, kernel, sampler, workers, device)
     try:
         for begin in range(0, count, block):
             weights, target, redrawn = sampler.draw(begin, min(begin + block, count))
@@ -106,9 +108,9 @@ def bootstrap(
     return draws[finite], account
 
 
-def _block(rows: Rows, kernel: Kernel, sampler: Sampler, workers: int | None) -> int:
-    """Replicates drawn and fitted together: a chunk for every worker, in whole families."""
-    chunk = chunk_size(rows.used, kernel.block) * (workers or 1)
+def _block(rows: Rows, kernel: Kernel, sampler: Sampler, workers: int | None, device: str) -> int:
+    """Replicates drawn and fitted together: a chunk for every worker, in whole families; far more on a device."""
+    chunk = chunk_size(rows.used, kernel.block) * (workers or 1) if device == "cpu" else DEVICE_NUMBERS // rows.used
     return max(chunk // sampler.family, 1) * sampler.family
 
 
@@ -128,7 +130,7 @@ def _solver(
     if device != "cpu":
         from .solve_cuda import TorchSolver
 
-        return TorchSolver(coordinates, rows.x, objective, device)
+        return TorchSolver(coordinates, rows.x, objective, device, float(np.median(np.abs(rows.y))))
 
     def solve(begun: Floats, weights: Floats, target: Floats, ladder: tuple[float, ...]) -> Solutions:
         def part(keep: slice) -> Solutions:

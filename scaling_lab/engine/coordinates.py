@@ -75,11 +75,14 @@ class Coordinates:
         out = self.law.predict(x, **self.duals(theta))
         return out if isinstance(out, Dual) else Dual(out)
 
-    def kernel(self, x: Mapping[str, Floats]) -> Kernel:
-        """The law at inputs (n,) as the solver minimises it: its own sums of powers, else by duals."""
+    def kernel(self, x: Mapping[str, Floats], size: float = 1.0) -> Kernel:
+        """The law at inputs (n,) as the solver minimises it: its own sums of powers, else by duals.
+
+        `size` is about that of the target; no answer hangs on it, only how fast it is reached.
+        """
         coefficients = {power.coefficient for power in self.law.powers}
         if self.law.powers and all(self.law.param(name).domain == "positive" for name in coefficients):
-            return PowerSum(self, x)
+            return PowerSum(self, x, size)
         real = np.array([p.domain == "real" for p in self.free], dtype=bool)
         cut = lambda keep: {name: values[keep] for name, values in x.items()}  # noqa: E731
         return ByDual(lambda t: self.model(x, t), real, part=lambda t, keep: self.model(cut(keep), t))

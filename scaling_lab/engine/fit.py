@@ -79,6 +79,7 @@ class Settings:
     workers: int | None = None
     polish: tuple[int, int] = POLISH
     audit: int = AUDIT
+    device: Literal["cpu", "cuda"] = "cpu"
     intervals: Literal["bootstrap", "profile", "covariance", "emcee"] = "bootstrap"
     prior: Borrowed | None = None
 
@@ -95,6 +96,8 @@ class Settings:
             raise UsageError("--intervals emcee takes its intervals from draws; give --bootstrap 2 or more")
         if self.prior is not None and self.intervals != "bootstrap":
             raise UsageError(f"--intervals {self.intervals} knows no --prior; take --intervals bootstrap")
+        if self.device not in ("cpu", "cuda"):
+            raise UsageError(f"no device {self.device!r}; known: cpu, cuda")
         if self.starts < 1 or self.bootstrap < 0:
             raise UsageError("--starts is at least 1 and --bootstrap at least 0")
         if not 0 < self.level < 1:
@@ -116,6 +119,7 @@ def fit(
     mapping: Mapping[str, str] | None = None,
     where: str | None = None,
     weights: str | None = None,
+    device: Literal["cpu", "cuda"] = "cpu",
     prior: Fit | None = None,
     prior_sd: float | None = None,
     params_column: str | None = None,
@@ -141,6 +145,7 @@ def fit(
         resample=resample,
         intervals=intervals,
         fix=fix or {},
+        device=device,
         prior=None if prior is None else Borrowed.of(prior, FAMILY_SD if prior_sd is None else prior_sd),
         seed=seed,
         workers=workers,
@@ -173,6 +178,7 @@ def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None
         workers=settings.workers,
         progress=progress,
         pull=pull,
+        device=settings.device,
     )
     boot["level"] = settings.level
     told = None
@@ -450,7 +456,7 @@ def _polish(
         theta, met = _meetings(near, len(kept))
         ladder = ()
     target = objective.scale(rows.y)
-    kernel = coordinates.kernel(rows.x)
+    kernel = coordinates.kernel(rows.x, float(np.median(np.abs(rows.y))))
 
     def solve(part: slice) -> Solutions:
         return graduated(kernel, theta[part], target, rows.weights, objective, ladder, pull)

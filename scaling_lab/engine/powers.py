@@ -15,21 +15,33 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
+# The height, as a share of the target's size, above which a term is searched as it is and below which by its logarithm.
+SOFT = 0.02
+
 
 class PowerSum(Kernel):
     """The sum over terms k of C_k * x_k ** q_k at inputs (n,), searched in coordinates phi.
 
-    phi are the columns of theta, but for log C_k: there log C_k + q_k * mean(log x_k) stands, the logarithm of the
-    term at the middle of the data. A coefficient at x = 1 and its exponent trade against each other over many orders;
-    at the middle of the data they hardly do, and Newton takes a third fewer steps. Exact as `dual` is (tested against
-    it), and five times faster: all second derivatives are sums over rows of products of terms with 1, log x, log x².
+    phi are the columns of theta, but for log C_k. A coefficient at x = 1 and its exponent trade against each other over
+    many orders, so there stands the term's height at the middle of the data, H = C_k * exp(q_k * mean(log x_k)), where
+    they hardly do. And two heights trade so that their sum stays, a straight valley for them and a curved one for their
+    logarithms; but only a logarithm keeps H above zero. So phi is v with H = s * log(1 + exp(v)): about H / s where the
+    term is larger than s, a fiftieth of `size`, and log(H / s) where it is smaller. Newton takes half as many steps as in
+    theta. Derivatives are exact as `dual`'s are (tested against it), and five times faster: all second derivatives are
+    sums over rows of products of terms with 1, log x, log x².
     """
 
     block = 120_000
 
-    def __init__(self, coordinates: Coordinates, x: Mapping[str, Floats]) -> None:
+    def far(self, place: Floats, begun: Floats) -> Floats:
+        """See Kernel. A height may go to nothing or up by `size` in one step."""
+        return np.where(self.heights, 1.0 / SOFT + np.maximum(place, 0.0), super().far(place, begun))
+
+    def __init__(self, coordinates: Coordinates, x: Mapping[str, Floats], size: float) -> None:
         law, free = coordinates.law, [p.name for p in coordinates.free]
         self.logs = np.array([p.domain != "real" for p in coordinates.free], dtype=bool)
+        self.soft = SOFT * size
+        self.heights = np.zeros(len(free), dtype=bool)
         self.terms: list[_Term] = []
         self.flat: _Term | None = None
         at = 0
@@ -37,6 +49,7 @@ class PowerSum(Kernel):
             term = _Term(at)
             if power.coefficient in free:
                 term.coefficient = free.index(power.coefficient)
+                self.heights[term.coefficient] = True
             else:
                 value = coordinates.fixed[power.coefficient]
                 term.height = float(np.log(value)) if value > 0 else -np.inf
@@ -77,29 +90,53 @@ class PowerSum(Kernel):
 
     def inward(self, theta: Floats) -> Floats:
         """Coordinates phi (b, p) of theta (b, p)."""
-        return self._shifted(theta, 1.0)
+        out = np.array(theta, dtype=float)
+        for term in self._every():
+            if term.coefficient is not None:
+                with np.errstate(all="ignore"):
+                    z = out[:, term.coefficient] + term.middle * term.powers(theta)[0] - np.log(self.soft)
+                    # log(expm1(e^z)), whose argument overflows where it is e^z itself, and is z where that is small.
+                    height = np.exp(np.minimum(z, 700.0))
+                    out[:, term.coefficient] = np.where(z < -30, z, height + np.log(-np.expm1(-height)))
+        return out
 
     def outward(self, phi: Floats) -> Floats:
         """Coordinates theta (b, p) of phi (b, p)."""
-        return self._shifted(phi, -1.0)
-
-    def _shifted(self, theta: Floats, sign: float) -> Floats:
-        out = np.array(theta, dtype=float)
-        for term in self.terms:
+        out = np.array(phi, dtype=float)
+        for term in self._every():
             if term.coefficient is not None:
                 with np.errstate(all="ignore"):
-                    out[:, term.coefficient] += sign * term.middle * term.powers(theta)[0]
+                    out[:, term.coefficient] = self._heights(term, phi)[0] - term.middle * term.powers(phi)[0]
         return out
+
+    def _every(self) -> tuple[_Term, ...]:
+        return (*self.terms, *((self.flat,) if self.flat else ()))
+
+    def _heights(self, term: _Term, phi: Floats) -> tuple[Floats, Floats, Floats]:
+        """The log of the term at the middle of the data, and its derivatives towards its column, each (b,)."""
+        if term.coefficient is None:
+            nothing = np.zeros(len(phi))
+            return nothing + term.height, nothing, nothing
+        v = phi[:, term.coefficient]
+        soft = np.logaddexp(0.0, v)
+        share = np.exp(-np.logaddexp(0.0, -v))
+        # Far below zero softplus is e^v, and its logarithm v.
+        slope = np.where(v < -30, 1.0, share / np.where(v < -30, 1.0, soft))
+        return (
+            np.log(self.soft) + np.where(v < -700, v, np.log(np.maximum(soft, 1e-320))),
+            slope,
+            slope * (1.0 - share - slope),
+        )
 
     def predictions(self, theta: Floats) -> Floats:
         """The sum (b, n) at theta (b, p), several times faster than powers are."""
         with np.errstate(all="ignore"):
             phi = self.inward(theta)
-            out = self.terms[0].sizes(phi)
+            out = self.terms[0].sizes(phi, self._heights(self.terms[0], phi)[0])
             for term in self.terms[1:]:
-                out += term.sizes(phi)
+                out += term.sizes(phi, self._heights(term, phi)[0])
             if self.flat:
-                out += np.exp(self.flat.heights(phi))[:, None]
+                out += np.exp(self._heights(self.flat, phi)[0])[:, None]
         return out
 
     def derivatives(
@@ -127,18 +164,19 @@ class PowerSum(Kernel):
         self, phi: Floats, target: Floats, weights: Floats, objective: Objective, width: float, rows: slice
     ) -> Derivatives:
         powers = [term.powers(phi) for term in self.terms]
-        sizes = [term.sizes(phi, rows) for term in self.terms]
-        flat = np.exp(self.flat.heights(phi)) if self.flat else np.zeros(len(phi))
+        heights = {term.at: self._heights(term, phi) for term in self._every()}
+        sizes = [term.sizes(phi, heights[term.at][0], rows) for term in self.terms]
+        flat = np.exp(heights[self.flat.at][0]) if self.flat else np.zeros(len(phi))
         f = sizes[0] + flat[:, None]
         for size in sizes[1:]:
             f += size
         total, u, curve, damping = _slopes(f, target, weights, objective, width)
         gradient, hessian, diagonal = self._products(sizes, flat, u, curve, damping, rows)
-        # From powers to the columns that they are searched in: an exponent's logarithm, one that two terms share.
-        scale, bends = np.ones_like(gradient), np.zeros_like(gradient)
-        for term, (_, slope, bend) in zip(self.terms, powers, strict=True):
-            scale[:, term.at + 1] = slope
-            bends[:, term.at + 1] = bend * gradient[:, term.at + 1]
+        # From log heights and powers to the columns that they are searched in, which two terms may share.
+        scale, bends = np.empty_like(gradient), np.empty_like(gradient)
+        towards = {term.at + 1: power for term, power in zip(self.terms, powers, strict=True)} | heights
+        for at, (_, slope, bend) in towards.items():
+            scale[:, at], bends[:, at] = slope, bend * gradient[:, at]
         every = np.arange(self.local)
         hessian *= scale[:, :, None]
         hessian *= scale[:, None, :]
@@ -194,11 +232,16 @@ class PowerSum(Kernel):
         force = pull.precision * (theta - pull.center)
         turn = np.broadcast_to(np.eye(p), (b, p, p)).copy()
         bend = np.zeros((b, p))
-        for term in self.terms:
-            if term.coefficient is not None and term.exponent is not None:
+        for term in self._every():
+            c, e = term.coefficient, term.exponent
+            if c is None:
+                continue
+            _, turn[:, c, c], second = self._heights(term, phi)
+            bend[:, c] += second * force[:, c]
+            if e is not None:
                 _, slope, second = term.powers(phi)
-                turn[:, term.coefficient, term.exponent] -= term.middle * slope
-                bend[:, term.exponent] -= term.middle * second * force[:, term.coefficient]
+                turn[:, c, e] -= term.middle * slope
+                bend[:, e] -= term.middle * second * force[:, c]
         curve = turn.transpose(0, 2, 1) @ (pull.precision[None, :, None] * turn)
         every = np.arange(p)
         own = curve[:, every, every].copy()
@@ -221,13 +264,9 @@ class _Term:
         self.straight = False
         self.logs = self.second = np.empty(0)
 
-    def heights(self, phi: Floats) -> Floats:
-        """Logarithm of the term where log x is at its middle, (b,)."""
-        return np.full(len(phi), self.height) if self.coefficient is None else phi[:, self.coefficient]
-
-    def sizes(self, phi: Floats, rows: slice = slice(None)) -> Floats:
-        """The term itself, (b, n)."""
-        out: Floats = np.stack([self.heights(phi), self.powers(phi)[0]], axis=1) @ self.second[rows, :2].T
+    def sizes(self, phi: Floats, height: Floats, rows: slice = slice(None)) -> Floats:
+        """The term itself, (b, n), from its log height (b,)."""
+        out: Floats = np.stack([height, self.powers(phi)[0]], axis=1) @ self.second[rows, :2].T
         return np.exp(out, out=out)
 
     def powers(self, phi: Floats) -> tuple[Floats, Floats, Floats]:

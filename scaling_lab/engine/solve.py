@@ -153,6 +153,10 @@ class Kernel(ABC):
         """The kernel's own coordinates (b, p) of theta."""
         return np.array(theta, dtype=float)
 
+    def far(self, place: Floats, begun: Floats) -> Floats:
+        """The longest step in each coordinate (b, p): beyond it the derivatives say nothing."""
+        return FAR_STEP * _sizes(place, begun, self.logs)
+
     def outward(self, own: Floats) -> Floats:
         """Theta (b, p) of the kernel's own coordinates."""
         return own
@@ -314,7 +318,7 @@ def newton(
             break
         every = live.size == B
         was, damped = value[live], held[live]
-        cap = FAR_STEP * _sizes(place[live], begun[live], kernel.logs)
+        cap = kernel.far(place[live], begun[live])
         step, promised, firmness = _damped_steps(gradient[live], hessian[live], diagonal[live], damped, cap)
         slack = np.maximum(tolerance * was, noise * np.sqrt(was)) + floor
         small = (promised >= 0) & (promised <= slack) & (damped < 1e-2)

@@ -174,26 +174,28 @@ def test_a_sum_of_powers_has_the_derivatives_of_its_duals(law: Law, held: str) -
                 step[i] = h
                 up, down = kernel.derivatives(own + step, *rest), kernel.derivatives(own - step, *rest)
                 size = np.abs(gradient).max()
-                np.testing.assert_allclose((up[0] - down[0]) / (2 * h) / size, gradient[:, i] / size, atol=2e-6)
+                np.testing.assert_allclose((up[0] - down[0]) / (2 * h) / size, gradient[:, i] / size, atol=1e-4)
                 # A row that crosses the Huber width inside the difference bends the gradient by its own share of it.
+                # Where all rows lie outside the width and the terms are searched as they are, nothing bends at all.
                 size = np.abs(hessian).max(axis=(1, 2))[:, None]
+                size = np.maximum(size, 1e-2 * np.abs(gradient).max(axis=1)[:, None])
                 np.testing.assert_allclose((up[1] - down[1]) / (2 * h) / size, hessian[:, i] / size, atol=2e-3)
 
 
 @SUMS
 def test_a_sum_of_powers_has_the_hessian_of_its_duals(law: Law) -> None:
-    """To rounding, where the kernel's coordinates are theta: all inputs at their geometric mean one."""
+    """Where the kernel's coordinates are theta but for a shift: inputs of geometric mean one, targets of huge size."""
     rng = np.random.default_rng(1)
     coordinates = Coordinates(law, {})
     x = {name: 10 ** (v - v.mean()) for name in law.inputs for v in [rng.uniform(-1.5, 1.5, 30)]}
     theta = np.log(rng.uniform(0.2, 2.0, (5, len(coordinates.free))))
-    kernel, plain = coordinates.kernel(x), solve.ByDual(lambda t: coordinates.model(x, t))
+    kernel, plain = coordinates.kernel(x, size=1e12), solve.ByDual(lambda t: coordinates.model(x, t))
     for objective in OBJECTIVES:
         target, weights = objective.scale(10 ** rng.uniform(0.1, 0.6, 30)), rng.uniform(0.0, 2.0, (5, 30))
-        ours = kernel.derivatives(theta, target, weights, objective, 0.2, None)
+        ours = kernel.derivatives(kernel.inward(theta), target, weights, objective, 0.2, None)
         theirs = plain.derivatives(theta, target, weights, objective, 0.2, None)
         for part, want in zip(ours[:3], theirs[:3], strict=True):
-            np.testing.assert_allclose(part, want, rtol=1e-9, atol=1e-11 * np.abs(want).max())
+            np.testing.assert_allclose(part, want, rtol=1e-9, atol=1e-10 * np.abs(want).max())
 
 
 def test_a_held_coefficient_of_nothing_leaves_its_term_out() -> None:
