@@ -209,8 +209,7 @@ def sample(found: Likelihood, seed: int) -> Chain:
     # A flat prior on an exponent's logarithm, sampled in the exponent: the valley in which it trades with its term's
     # logarithm is straight there, and the chain forgets several times sooner.
     curved = [p.domain != "real" and p.name not in found.coordinates.law.linear for p in free]
-    plain: NDArray[np.bool_] = np.array(curved, dtype=bool)
-    plain &= found.shape.se[alive] < 0.5
+    plain = np.asarray([c and se < 0.5 for c, se in zip(curved, found.shape.se[alive], strict=True)])
     bounds = np.array([_box(p, float(found.theta[i])) for p, i in zip(free, alive, strict=True)])
     bounds[plain] = np.exp(bounds[plain])
 
@@ -226,7 +225,7 @@ def sample(found: Likelihood, seed: int) -> Chain:
         return theta
 
     def posterior(places: Floats) -> Floats:
-        inside = ((places >= bounds[:, 0]) & (places <= bounds[:, 1])).all(axis=1)
+        inside = np.asarray(np.all((places >= bounds[:, 0]) & (places <= bounds[:, 1]), axis=1))
         theta = thetas(np.where(inside[:, None], places, outward(found.theta[alive])))
         return np.where(inside, found.log_posterior(theta) - theta[:, alive][:, plain].sum(axis=1), -np.inf)
 
