@@ -135,7 +135,8 @@ class Blend:
         assert self.seen is not None
         with np.errstate(all="ignore"):
             residual = self.seen.log_y - np.log(np.asarray(member.law.predict(self.seen.x, **params)))
-        pulled = scipy.linalg.cho_solve((self._factor(member), True), residual.T).T
+        # A draw of absurd parameters has no number of its own, and takes none from the others.
+        pulled = scipy.linalg.cho_solve((self._factor(member), True), residual.T, check_finite=False).T
         return np.asarray(log + self._missed(member.scales, x, pulled))
 
     def _missed(self, scales: Scales, x: Mapping[str, Any], pulled: Floats) -> Floats:

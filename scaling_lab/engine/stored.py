@@ -45,6 +45,7 @@ def _law(found: Mapping[str, Any]) -> Law:
         raise ValueError(f"the members are those of auto, where the law is {name}")
     if found.get("posterior") is not None:
         _posterior(_mapping(found, "posterior"), LAWS[name])
+        _seen(_mapping(found, "points"))
     return LAWS[name]
 
 
@@ -65,10 +66,15 @@ def _blend(found: Mapping[str, Any]) -> Law:
         if abs(_number(found["params"][name]["value"], f"params.{name}.value") - member.weight) > 1e-12:
             raise ValueError(f"params.{name} is not the weight of its member")
     if any(member.scales for member in members):
-        for weight in _list(_mapping(found, "points").get("weight", []), "points.weight"):
-            _positive(weight, "a value of points.weight")
-        _list(found["points"]["run_id"], "points.run_id")
+        _seen(_mapping(found, "points"))
     return Blend(members, None).law
+
+
+def _seen(points: Mapping[str, Any]) -> None:
+    """What a process about a law needs of the rows beside inputs and target."""
+    for weight in _list(points.get("weight", []), "points.weight"):
+        _positive(weight, "a value of points.weight")
+    _list(points["run_id"], "points.run_id")
 
 
 def _members(found: Sequence[Any]) -> None:
@@ -81,8 +87,8 @@ def _members(found: Sequence[Any]) -> None:
         _one_of(entry["law"], tuple(LAWS), "a member's law")
         _one_of(entry["variant"], (PRIORS, DISCREPANCY, PLAIN), "a member's variant")
         total += _not_below_zero(entry["weight"], "a member's weight")
-        if entry["inner_error"] is not None:
-            _not_below_zero(entry["inner_error"], "a member's inner_error")
+        if entry["inner_error"] is not None and _not_below_zero(entry["inner_error"], "a member's inner_error") > 0:
+            _moderate(entry["inner_error"], "a member's inner_error")
         if (entry["variant"] == DISCREPANCY) != ("discrepancy" in entry):
             raise ValueError("a member's discrepancy is not as its variant says")
         if "discrepancy" in entry:
@@ -93,10 +99,11 @@ def _members(found: Sequence[Any]) -> None:
 
 def _scales(found: Mapping[str, Any], where: str) -> None:
     for name in ("size", "noise"):
-        _positive(found[name], f"{where}.{name}")
+        _moderate(_positive(found[name], f"{where}.{name}"), f"{where}.{name}")
     for name, value in _mapping(found, "lengths").items():
-        _positive(value, f"{where}.lengths.{name}")
-    _not_below_zero(found["run"], f"{where}.run")
+        _moderate(_positive(value, f"{where}.lengths.{name}"), f"{where}.lengths.{name}")
+    if _not_below_zero(found["run"], f"{where}.run") > 0:
+        _moderate(found["run"], f"{where}.run")
 
 
 def _posterior(found: Mapping[str, Any], law: Law) -> None:
@@ -114,13 +121,14 @@ def _posterior(found: Mapping[str, Any], law: Law) -> None:
 
 def _baselines(found: Mapping[str, Any]) -> None:
     for name, error in found.items():
-        if error is not None:
-            _not_below_zero(error, f"baselines[{name!r}]")
+        if error is not None and _not_below_zero(error, f"baselines[{name!r}]") > 0:
+            _moderate(error, f"baselines[{name!r}]")
 
 
 def _calibration(found: Mapping[str, Any]) -> None:
     for name in ("near", "far", "spread"):
-        _not_below_zero(found[name], f"calibration.{name}")
+        if _not_below_zero(found[name], f"calibration.{name}") > 0:
+            _moderate(found[name], f"calibration.{name}")
     _share(found["level"], "calibration.level")
     for name in ("cuts", "held_out"):
         _count(found[name], f"calibration.{name}")
@@ -145,6 +153,12 @@ def _not_below_zero(value: Any, where: str) -> float:
     if _number(value, where) < 0:
         raise ValueError(f"{where} is {value:g}, below zero")
     return float(value)
+
+
+def _moderate(value: float, where: str) -> None:
+    """Of sizes in log loss and lengths in factors e: far beyond these, squares leave the range of numbers."""
+    if not 1e-30 <= value <= 1e30:
+        raise ValueError(f"{where} is {value:g}, which it can't be")
 
 
 def _share(value: Any, where: str) -> None:
@@ -239,6 +253,9 @@ def _accounts(found: Mapping[str, Any]) -> None:
     for part, names in counts.items():
         for name in names:
             _count(_mapping(found, part)[name], f"{part}.{name}")
+    for name in ("polished", "audited"):
+        if name in found["starts"]:
+            _count(found["starts"][name], f"starts.{name}")
     if not isinstance(found.get("converged"), bool | None):
         raise ValueError(f"converged is {_short(found['converged'])}, not true or false")
     _text(found["bootstrap"]["resample"], "bootstrap.resample")
