@@ -334,8 +334,8 @@ _ENTRIES = (
         "auto could not weigh laws by inner backtests",
         "The choice of laws rests on how they predict the larger runs of the same table. Without that there is no "
         "evidence for one law over another.",
-        "fewer than {engine.auto.LEAST_TRAIN} rows below every inner cut or fewer than {engine.auto.LEAST_TEST} above: "
-        "the law of fewest parameters is fitted alone.",
+        "fewer than {engine.auto.LEAST_TRAIN} rows below every inner cut or fewer than {engine.auto.LEAST_TEST} above, "
+        "or no law that could be fitted below every cut: the law of fewest parameters is fitted alone.",
         ("add runs", "name a law, and say why it was taken"),
     ),
     Code(
