@@ -19,6 +19,7 @@ from .solve import (
     Pull,
     Solutions,
     chunk_size,
+    gone_on,
     graduated,
     in_chunks,
     rounding,
@@ -136,7 +137,7 @@ def _solver(
         def part(keep: slice) -> Solutions:
             w = weights if weights.ndim == 1 else weights[keep]
             y = target if target.ndim == 1 else target[keep]
-            return graduated(kernel, begun[keep], y, w, objective, ladder, pull)
+            return gone_on(kernel, graduated(kernel, begun[keep], y, w, objective, ladder, pull), y, w, objective, pull)
 
         return in_chunks(part, len(begun), size, workers)
 

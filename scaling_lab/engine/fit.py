@@ -29,6 +29,7 @@ from .solve import (
     Pull,
     Solutions,
     chunk_size,
+    gone_on,
     graduated,
     in_chunks,
     nonnegative_least_squares,
@@ -57,7 +58,7 @@ SAME_OPTIMUM = 1e-6
 # how many starts must agree before the best is called certain.
 AUDIT, AUDIT_ROUNDS, AGREEING = 100, 4, 3
 KEPT_BASINS = 10
-# Minima of a thinned table that are followed on all of its rows.
+# Minima of a thinned table that are followed on all of its rows, and starts that may take many more steps.
 WENT_ON = 12
 # Numbers in an array of the bases of linear parameters.
 LINEAR_BLOCK = 300_000
@@ -130,7 +131,8 @@ def fit(
     """The law, or `auto`, fitted to a table of finished runs (a path, `-`, a DataFrame or a Table).
 
     `prior` is a fit of another family, whose exponents this one is drawn to; `prior_sd` is the standard deviation of
-    their logarithms from family to family. Raises BadInput, NotEnoughData, NotIdentified or DidNotConverge, each with what to do.
+    their logarithms from family to family. Raises BadInput, NotEnoughData, NotIdentified or DidNotConverge, each with
+    what to do.
     """
     # The choice of laws is made of fits: it stands above this module.
     from .auto import auto_rows, choice
@@ -462,6 +464,8 @@ def _polish(
         return graduated(kernel, theta[part], target, rows.weights, objective, ladder, pull)
 
     ended = in_chunks(solve, len(theta), chunk_size(rows.used, kernel.block), settings.workers)
+    if settings.audit:
+        ended = gone_on(kernel, ended, target, rows.weights, objective, pull, most=WENT_ON)
     return ended if len(kept) == rows.used else ended.take(met)
 
 
