@@ -142,6 +142,8 @@ def check_settings(settings: Settings) -> None:
         raise UsageError("--fix holds a parameter of one law, and auto takes several; name a law")
     if settings.prior is not None:
         raise UsageError("--prior lends exponents to one law, and auto takes several; name a law")
+    if settings.device != "cpu":
+        raise UsageError(f"--device {settings.device} solves the refits of one law, and auto has several; leave it out")
     if settings.intervals != "bootstrap":
         raise UsageError(
             f"--intervals {settings.intervals} is of one law's parameters, and auto takes several; name one"

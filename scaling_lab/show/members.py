@@ -33,7 +33,9 @@ def rows(fit: Fit) -> list[tuple[str, str, str, str]]:
 
 def baselines(fit: Fit) -> list[tuple[str, str]]:
     """The name and mean error, in the same inner backtests, of each thing that the choice should beat."""
-    return [(name, words.percent(error)) for name, error in fit.baselines.items()]
+    return [
+        (name, "not always fitted" if error is None else words.percent(error)) for name, error in fit.baselines.items()
+    ]
 
 
 def why(fit: Fit) -> list[str]:
@@ -83,14 +85,14 @@ def starts(fit: Fit) -> str:
 
 
 def draws(fit: Fit) -> str:
-    """What the intervals of a split of compute rest on."""
+    """What the intervals of parameters and of a split of compute rest on."""
     account = fit.bootstrap
     if not account["n"]:
-        return "no bootstrap: a split of compute has no interval; those of predictions are calibrated without it"
+        return "no bootstrap: parameters and splits of compute have no intervals; those of predictions need none"
     return (
-        f"{words.plural(int(account['n']), 'draw')} for the intervals of a split of compute, each of one member, as "
-        f"often as its weight says: refits to resampled {account['resample']}, or the posterior where there is a "
-        f"discrepancy; {account['failed']} failed"
+        f"{words.plural(int(account['n']), 'draw')} for the intervals of parameters and of splits of compute, each of "
+        f"one member, as often as its weight says: refits to resampled {account['resample']}, or the posterior where "
+        f"there is a discrepancy; {account['failed']} failed"
     )
 
 

@@ -41,7 +41,7 @@ def test_a_choice_of_laws_shows_its_members_and_what_they_beat(lab, table: Path)
         f"in {found['calibration']['cuts']} inner backtests",
         "interval reaches sqrt(near² + far² + spread²)",
         "error on these rows:",
-        "120 draws for the intervals of a split of compute",
+        "120 draws for the intervals of parameters and of splits of compute",
         "the parameters of every member, with their intervals, are in FIT.json",
         "saved to auto.json",
     ):
@@ -82,7 +82,7 @@ def test_a_report_of_a_choice_has_members_in_the_place_of_parameters(lab, fitted
         "loss = E + A / params**alpha + B / tokens**beta",
         "What a prediction should beat, on the same rows:",
         "A 90 % interval reaches sqrt(near² + far² + spread²) to both sides",
-        "120 draws for the intervals of a split of compute",
+        "120 draws for the intervals of parameters and of splits of compute",
     ):
         assert part in text, part
     assert "standard error" not in text
@@ -133,6 +133,11 @@ BAD = {
     "no law": (("laws", "auto"), 2, "auto is no law but the choice among chinchilla"),
     "a parameter held": (("fit", "auto", "runs.csv", "--fix", "alpha=0.5"), 2, "--fix holds a parameter of one law"),
     "intervals of parameters": (("fit", "auto", "runs.csv", "--intervals", "profile"), 2, "is of one law's parameters"),
+    "another device": (
+        ("fit", "auto", "runs.csv", "--device", "cuda"),
+        2,
+        "--device cuda solves the refits of one law",
+    ),
     "rows drawn": (("fit", "auto", "runs.csv", "--resample", "rows"), 2, "--resample rows: auto draws whole runs"),
     "sensitivity": (("fit", "auto", "runs.csv", "--sensitivity"), 2, "--sensitivity refits one law"),
     "one size": (("fit", "auto", "runs.csv", "--where", "params < 1.1e7"), 1, "params"),
