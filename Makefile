@@ -18,7 +18,7 @@ test: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python bench/fit_speed.py
 
-# How well `auto` predicts what public tables held out; writes docs/accuracy.md (about five minutes, kept by split).
+# How well `auto` predicts what public tables held out; writes docs/accuracy.md (about ten minutes, kept by split).
 accuracy: $(VENV)/.dev
 	$(BIN)/python bench/accuracy.py
 

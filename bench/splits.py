@@ -33,6 +33,29 @@ def splits(data: Path) -> Iterator[Split]:
     yield _steplaw(data)
 
 
+def unseen(data: Path) -> Iterator[Split]:
+    """Other loss columns of two of the tables, on which nothing was tuned: the same runs, other texts."""
+    models = pd.read_csv(data / "gadre/models.csv").rename(columns={"params_total": "params"})
+    losses = [c for c in models.columns if c.startswith("loss_") and not c.endswith("95")]
+    for corpus in ("c4_original", "rpj"):
+        part = models[models.train_data == corpus]
+        large = (part.params > 4.2e8) | (part.token_multiplier > 320)
+        for target in losses:
+            if target not in ("loss_c4_val", "loss_openlm"):
+                table = part.rename(columns={target: "loss"})
+                yield _made("gadre", "N <= 4.2e8, M <= 320", "chinchilla-tied", table, large, f"{corpus}, {target}")
+    final = pd.read_csv(data / "olmo_ladder/final.csv")
+    for target in (c for c in final.columns if c.startswith("loss_") and c != "loss_c4_en"):
+        table = pd.DataFrame(
+            {"params": final.params_nonembed_with_head, "tokens": final.tokens, "loss": final[target]}, dtype=float
+        )
+        for row, large in (
+            ("190M-760M to 1B", final["size"] == "1B"),
+            ("<= 2xC to 5, 10xC", final.length.isin(["5xC", "10xC"])),
+        ):
+            yield _made("olmo_ladder", row, "chinchilla", table, large, target)
+
+
 def _made(dataset: str, row: str, reference: str, table: pd.DataFrame, held_out: pd.Series, part: str = "") -> Split:
     table = table[["params", "tokens", "loss", *(["flops"] if "flops" in table else [])]].astype(float)
     table = table.assign(held_out=np.asarray(held_out, dtype=float)).reset_index(drop=True)
