@@ -74,13 +74,14 @@ class LawResult(ModelResult):
         return super().conf_interval(**kwargs)
 
     def _probability(self, best: Any, other: Any) -> float:
-        from scipy.stats import f
+        from scipy.special import fdtr
 
         assert self.shape is not None
         (held,) = set(best.var_names) - set(other.var_names)
         free = [name for name in self.model.law.names if name in best.var_names]
         rise = (other.chisqr - best.chisqr) / float(self.shape.dispersion[free.index(held)])
-        return float(f.cdf(rise, 1, self.shape.df))
+        # leastsq may end a rounding below the optimum that it is compared with.
+        return float(fdtr(1, self.shape.df, max(rise, 0.0)))
 
     def emcee(self, params: Any = None, **kwargs: Any) -> Any:
         """lmfit's emcee with a flat prior on the parameters themselves, of -(df + q) / 2 * log(1 + rise / df), where

@@ -124,7 +124,7 @@ def doubt(
         # A law that meets its rows to the last digit has no doubt that they could show.
         held = {p.name: _point(coordinates, theta, p) for p in coordinates.law.params}
         return Doubt(held, empty, {"method": method, "n": 0, "exact": exact}, ())
-    groups = rows.group if resample == "runs" else np.arange(rows.used)
+    groups = np.arange(rows.used) if resample == "rows" else rows.group
     try:
         shape = sandwich(coordinates, rows.x, rows.y, rows.weights, groups, objective, theta)
     except NoCovariance as why:
@@ -188,7 +188,7 @@ def _natural(param: Param, theta: float) -> float:
         return theta
     with np.errstate(over="ignore", under="ignore"):
         size = float(np.exp(theta))
-    return size if param.domain == "positive" else -size
+    return size if param.domain == "positive" else 0.0 - size
 
 
 def _slope(param: Param, value: float) -> float:
@@ -198,9 +198,9 @@ def _slope(param: Param, value: float) -> float:
 
 def _normal(found: Likelihood, level: float) -> dict[str, Estimate]:
     """Intervals of the covariance: t in search coordinates, the standard error by the delta method."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    far = float(t.ppf((1 + level) / 2, found.shape.df))
+    far = float(stdtrit(found.shape.df, (1 + level) / 2))
     out = {}
     errors = dict(zip([p.name for p in found.coordinates.free], found.shape.se, strict=True))
     centers = dict(zip([p.name for p in found.coordinates.free], found.theta, strict=True))
@@ -237,9 +237,9 @@ def _of_draws(found: Likelihood, draws: Floats, level: float) -> dict[str, Estim
 def _profiled(found: Likelihood, level: float) -> tuple[dict[str, Estimate], int, list[Notice]]:
     """Intervals where the profiled objective has risen by F(1, df) times the dispersion, how many of the profile's
     minimisations did not settle, and notices of ends that are open and of a lower optimum."""
-    from scipy.stats import f
+    from scipy.special import fdtri
 
-    bar = 0.5 * float(f.ppf(level, 1, found.shape.df)) * found.shape.dispersion
+    bar = 0.5 * float(fdtri(1, found.shape.df, level)) * found.shape.dispersion
     normal = _normal(found, level)
     out, notices, unsettled, lowest = {}, [], 0, 0.0
     free = [p.name for p in found.coordinates.free]
@@ -318,11 +318,11 @@ class Profile:
     def ends(self, bar: float, level: float) -> tuple[float, float]:
         """The coordinates of j furthest out on either side at which the rise is still below `bar`; infinite on a side
         where it never gets there."""
-        from scipy.stats import t
+        from scipy.special import stdtrit
 
         found, center = self.found, float(self.found.theta[self.j])
         se = float(found.shape.se[self.j])
-        unit = se * float(t.ppf((1 + level) / 2, found.shape.df)) if np.isfinite(se) else 1.0
+        unit = se * float(stdtrit(found.shape.df, (1 + level) / 2)) if np.isfinite(se) else 1.0
         places = unit * np.geomspace(*REACH, PLACES)
         at = center + np.concatenate([-places[::-1], [0.0], places])
         straight = found.theta + (at - center)[:, None] * self.along

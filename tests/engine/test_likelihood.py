@@ -175,12 +175,15 @@ def test_conf_interval_of_the_lmfit_result_agrees_with_the_profile_of_a_huber_fi
 
 
 def test_an_end_that_the_data_leave_open_is_null_and_said(tmp_path: Path) -> None:
-    """Losses that hardly fall: no exponent at all is ruled out, nor a floor of nothing."""
-    tokens = np.geomspace(1e8, 1e10, 12)
-    loss = 3.0 * np.exp(0.02 * np.random.default_rng(3).standard_normal(12))
-    table = pd.DataFrame({"tokens": tokens, "loss": loss})
+    """Losses that fall by hardly more than their noise: no exponent is ruled out, nor a term or a floor of nothing."""
+    x = {"tokens": np.geomspace(1e8, 1e10, 12)}
+    noise = np.exp(0.02 * np.random.default_rng(3).standard_normal(12))
+    table = pd.DataFrame({**x, "loss": LAWS["hestness"].predict(x, alpha=30.0, beta=-0.25, gamma=1.7) * noise})
     found = fit("hestness", table, objective="l2", starts=144, intervals="profile", bootstrap=100)
-    assert found.params["beta"].ci[0] == -np.inf
+    assert found.params["beta"].ci == (-np.inf, 0)
+    assert found.params["alpha"].ci == (0, np.inf)
+    assert found.params["gamma"].ci[0] == 0
+    assert 1.7 < found.params["gamma"].ci[1] < 2.5
     assert any(n.code == "SL310" and "beta" in n.message for n in found.warnings)
     written = json.loads(to_json(found.to_dict()))
     assert written["params"]["beta"]["ci"][0] is None
@@ -230,6 +233,8 @@ def test_checkpoints_of_one_run_share_its_error() -> None:
     assert by_run.intervals["groups"] == 8
     assert by_run.intervals["df"] == 5
     assert by_row.intervals["groups"] == 40
+    wild = fit("hestness", table, starts=144, intervals="covariance", bootstrap=100, resample="wild")
+    assert wild.intervals["groups"] == 8
     assert by_run.params["gamma"].se > 1.3 * by_row.params["gamma"].se
 
 
