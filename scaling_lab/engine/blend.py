@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from ..laws import Law, Param
 from .discrepancy import Scales, Seen
@@ -69,7 +69,7 @@ class Calibration:
     def half_width(self, distance: Floats, spread: Floats, level: float) -> Floats:
         """Of points (n,) at their distances and spreads (n,)."""
         size = np.sqrt(self.near**2 + (self.far * distance) ** 2 + (self.spread * spread) ** 2)
-        ratio = float(student.ppf((1 + level) / 2, TAILS) / student.ppf((1 + self.level) / 2, TAILS))
+        ratio = float(stdtrit(TAILS, (1 + level) / 2) / stdtrit(TAILS, (1 + self.level) / 2))
         return np.asarray(ratio * size)
 
 
