@@ -147,7 +147,7 @@ class Kernel(ABC):
     """
 
     logs: NDArray[np.bool_]
-    block = 30_000
+    block = 60_000
 
     def inward(self, theta: Floats) -> Floats:
         """The kernel's own coordinates (b, p) of theta."""
@@ -406,7 +406,8 @@ def _damped_steps(
         shift = 1e-2 * np.abs(values[:, -1]) - np.minimum(values[:, 0], 0.0)
         matrix[bent[:, None], every, every] += shift[:, None]
         s[bent] = _solve(matrix[bent], -g[bent])
-    step = s / scale
+    with np.errstate(over="ignore"):  # an infinite step, which the cap makes none
+        step = s / scale
     s *= (1.0 / np.maximum(np.max(np.abs(step) / cap, axis=1, initial=0.0), 1.0))[:, None]
     promised = -np.sum(g * s, axis=1) - 0.5 * np.sum(s * (h @ s[:, :, None])[:, :, 0], axis=1)
     return s / scale, np.where(usable, promised, -1.0), np.where(pivot > 0, pivot, 0.0)
