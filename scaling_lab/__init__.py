@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .decide.sensitivity import Sensitivity, sensitivity
     from .engine.backtest import Backtest, backtest
     from .engine.fit import fit
+    from .engine.partial import PartialPrediction, predict_partial
     from .engine.predict import Predictions, predict
     from .engine.result import Fit
     from .errors import BadInput, LabError
@@ -33,6 +34,8 @@ _HOME = {
     "Fit": "engine.result",
     "predict": "engine.predict",
     "Predictions": "engine.predict",
+    "predict_partial": "engine.partial",
+    "PartialPrediction": "engine.partial",
     "backtest": "engine.backtest",
     "Backtest": "engine.backtest",
     "allocate": "decide.allocate",
@@ -55,6 +58,7 @@ __all__ = [
     "Fit",
     "LabError",
     "Law",
+    "PartialPrediction",
     "Predictions",
     "Sensitivity",
     "__version__",
@@ -64,6 +68,7 @@ __all__ = [
     "fit",
     "isoflop",
     "predict",
+    "predict_partial",
     "read_table",
     "sensitivity",
     "write_report",

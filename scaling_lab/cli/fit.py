@@ -196,6 +196,15 @@ def predict(
         list[str] | None, typer.Option("--at", metavar="params=7B,tokens=1.4T", help="A point; give several.")
     ] = None,
     table: Annotated[str | None, typer.Option("--table", help="Points as a table.")] = None,
+    partial: Annotated[
+        str | None,
+        typer.Option("--partial", metavar="CURVES", help="Curves of the point's unfinished run and of finished ones."),
+    ] = None,
+    partial_run: Annotated[
+        str | None, typer.Option("--partial-run", metavar="ID", help="Which run of CURVES is the unfinished one.")
+    ] = None,
+    map_: MapOption = None,
+    where: WhereOption = None,
     level: LevelOption = 0.9,
     fail: FailOnOption = None,
     json: JsonOption = False,
@@ -207,14 +216,25 @@ def predict(
 
     if bool(at) == bool(table):
         raise UsageError("give points with --at params=7B,tokens=1.4T or with --table POINTS, one of the two")
+    if partial is None and (partial_run or map_ or where):
+        raise UsageError("--partial-run, --map and --where are about the curves of --partial: give it too")
+    if partial is not None and len(at or ()) != 1:
+        raise UsageError("--partial is about one run: give its point with one --at params=7B,tokens=1.4T")
     loaded = Fit.load(fit)
-    found = run(loaded, points(at) if at else str(table), level)
+    found: Any
+    if partial is not None:
+        from ..engine.partial import predict_partial
+
+        point = points(at or ())[0]
+        found = predict_partial(loaded, point, partial, level, run=partial_run, mapping=pairs(map_), where=where)
+    else:
+        found = run(loaded, points(at) if at else str(table), level)
     notices = [*own_warnings(loaded), *found.warnings]
     warn(notices)
     if json:
         show_json(found.to_dict())
     else:
-        show(terminal.predictions(found))
+        show(terminal.predictions(found) if partial is None else terminal.partial(found))
     fail_on(fail, notices)
 
 

@@ -421,6 +421,79 @@ _ENTRIES = (
         "fewer than {engine.result.FEW} draws lie beyond each end.",
         ("ask for a lower --level", "fit with a larger --bootstrap"),
     ),
+    Code(
+        "SL410",
+        "warning",
+        "partial-in-fit",
+        "the unfinished run is among the rows that the law was fitted to",
+        "predict --partial combines the law and the run's own curve as two sources. A law that has seen the run is not "
+        "a second one, and what the run shows counts twice.",
+        "the fit's rows have the run's id and params.",
+        ("fit without the run: fit ... --where \"run_id != 'NAME'\"",),
+    ),
+    Code(
+        "SL411",
+        "info",
+        "partial-left-out",
+        "some finished runs say nothing of the unfinished one",
+        "Only runs of the same recipe, at the same fraction of their tokens, show how far the loss will still fall.",
+        "another schedule; a learning rate that differs by more than {engine.partial.OTHER_SHARE:g} of its peak; "
+        "warm-up at that fraction; no loss near it (neighbours more than {engine.partial.SPARSE:g} times apart); a "
+        "curve that ends before the fit's row of the run does.",
+        ("see that the runs left out are of another recipe", "log the loss more often"),
+    ),
+    Code(
+        "SL412",
+        "warning",
+        "partial-few-runs",
+        "few finished runs to learn the rest of the curve from",
+        "The error of the gap is measured by holding out runs one after the other; of few runs it is hardly known.",
+        "fewer than {engine.partial.FEW_RUNS} pairs of params and tokens among the finished runs used.",
+        ("add curves of finished runs of the same recipe, of other sizes and lengths",),
+    ),
+    Code(
+        "SL413",
+        "warning",
+        "partial-disagreement",
+        "the law and the run's own curve disagree",
+        "One of the two intervals is too narrow, and nothing here tells which. The combined interval is widened until "
+        "the disagreement is no surprise.",
+        "their predictions differ by more than the root of the sum of their squared half widths, in log loss.",
+        (
+            "see that the curves are of the same recipe, data and loss as the fit",
+            "look for a fault of the run: its learning rate, its data, its batch",
+        ),
+    ),
+    Code(
+        "SL414",
+        "info",
+        "partial-outside",
+        "the unfinished run lies outside the finished ones",
+        "How far a loss falls from a fraction of its tokens to the end depends on tokens per parameter and a little on "
+        "size; outside the finished runs that is extrapolated.",
+        "params or tokens per parameter lie more than a tenth beyond those of every finished run used.",
+        ("add finished runs nearer to the target, above all of its tokens per parameter",),
+    ),
+    Code(
+        "SL415",
+        "warning",
+        "partial-mixed-annealing",
+        "finished runs end at different shares of their peak learning rate",
+        "A schedule that anneals at the end and one that does not look alike until then. Nothing says which of them "
+        "the unfinished run will follow.",
+        "the last learning rates, as shares of their peaks, differ by more than {engine.partial.OTHER_SHARE:g}.",
+        ("keep runs of the target's schedule with --where, or say them in a column schedule",),
+    ),
+    Code(
+        "SL416",
+        "info",
+        "partial-training-loss",
+        "the curves hold training losses, which are noisy",
+        "A training loss is of one batch, or of a few; a line through the last of them stands for the loss.",
+        "the loss is taken from a column named as loggers name the training loss; the line goes through the last "
+        "{engine.partial.WINDOW:.0%} of the tokens, with at least {engine.partial.WINDOW_POINTS} rows.",
+        ("give validation losses where there are any: --map loss=COLUMN",),
+    ),
 )
 
 if len({entry.code for entry in _ENTRIES} | {entry.name for entry in _ENTRIES}) < 2 * len(_ENTRIES):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..decide.refits import Choice
     from ..decide.sensitivity import Sensitivity
     from ..engine.backtest import Backtest
+    from ..engine.partial import PartialPrediction
     from ..engine.predict import Predictions
     from ..engine.result import Fit, Notice
     from ..laws import Law
@@ -175,6 +176,27 @@ def predictions(found: Predictions) -> str:
 def _beyond(factors: Mapping[str, float]) -> str:
     ordered = sorted(factors.items(), key=lambda item: -item[1])
     return ", ".join(f"{name} {factor:.3g}x" for name, factor in ordered) or "inside"
+
+
+def partial(found: PartialPrediction) -> str:
+    """The prediction that uses the run's own curve, and what the law and the curve say of it, each alone."""
+    level = f"{words.percent(found.combined.level)} interval"
+    both = (float(found.combined.value[0]), (float(found.combined.low[0]), float(found.combined.high[0])), "")
+    parts = [("the law", found.law), ("its own curve", found.run)]
+    lines = [(name, p.value, p.interval, words.percent(p.weight)) for name, p in parts] + [("both", *both)]
+    body = [(name, words.fixed(value, *ends), words.span(*ends), weight) for name, value, ends, weight in lines]
+    seen = (
+        f"run {found.run_id!r} has seen {format_quantity(found.tokens_seen)} tokens, "
+        f"{words.percent(found.fraction)} of the point's; its loss there is {words.number(found.loss_seen, 5)}"
+    )
+    forms = [form for form in found.gap.forms if form.weight >= 0.05] or list(found.gap.forms[:1])
+    rest = (
+        f"the rest is learnt from {words.plural(len(found.finished), 'finished run')}: "
+        f"{words.percent(1 - math.exp(found.gap.value))} less, with an error of {words.percent(found.gap.sd)}, by "
+        + ", ".join(f"{form.name} (weight {words.percent(form.weight)})" for form in forms)
+    )
+    shown = table(("by", found.combined.target, level, "weight"), body, "lrlr")
+    return f"{predictions(found.combined)}\n\n{shown}\n\n{prose(seen, rest)}"
 
 
 def backtest(found: Backtest) -> str:
