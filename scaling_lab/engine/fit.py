@@ -485,9 +485,7 @@ def _meetings(ended: Solutions, points: int) -> tuple[Floats, NDArray[np.intp]]:
     return ended.theta[first], met
 
 
-def quick_optimum(
-    coordinates: Coordinates, rows: Rows, settings: Settings, pull: Pull | None = None
-) -> Floats | None:
+def quick_optimum(coordinates: Coordinates, rows: Rows, settings: Settings, pull: Pull | None = None) -> Floats | None:
     """The parameters (1, P) fitted to a part of the rows with fewer starts, or None where the part can't tell them."""
     fewer = replace(settings, starts=400, polish=(12, 4), audit=0)
     try:

@@ -496,10 +496,10 @@ def gone_on(
         pull=pull,
         max_steps=300,
     )
-    parts = [part.copy() for part in (ended.theta, ended.value, ended.status, ended.steps)]
-    for part, new in zip(parts, (more.theta, more.value, more.status, ended.steps[slow] + more.steps), strict=True):
-        part[slow] = new
-    return Solutions(*parts)
+    both = Solutions.join([ended, replace(more, steps=ended.steps[slow] + more.steps)])
+    which = np.arange(len(ended.value))
+    which[slow] = len(ended.value) + np.arange(len(slow))
+    return both.take(which)
 
 
 def from_afar(

@@ -79,6 +79,23 @@ def test_an_interrupted_bootstrap_is_saved_said_and_ends_in_130(
     assert json.loads(done.out)["bootstrap"]["interrupted"] is True
 
 
+def test_an_interrupt_before_any_refit_leaves_the_old_file_alone(
+    lab,  # noqa: F811
+    table: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    Path("fit.json").write_text("the fit of yesterday")
+    monkeypatch.setattr(bootstrap, "_refit", stopped)
+    done = lab("fit", "chinchilla", table, "--bootstrap", 3000, "--out", "fit.json")
+    assert done.code == 130
+    assert done.err == "error: interrupted; no result was written\n"
+    assert done.out == ""
+    assert Path("fit.json").read_text() == "the fit of yesterday"
+
+
 @pytest.mark.parametrize("resample", ["rows", "wild", "parametric"])
 def test_other_ways_to_resample_are_named_in_the_fit(lab, table: Path, resample: str) -> None:  # noqa: F811
     done = lab("fit", "chinchilla", table, "--resample", resample, "--bootstrap", 40, "--json")

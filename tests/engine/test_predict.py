@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from scaling_lab.engine.backtest import backtest
-from scaling_lab.engine.resample import WholeGroups
 from scaling_lab.engine.fit import Settings, fit
 from scaling_lab.engine.metrics import coverage, metrics
 from scaling_lab.engine.predict import predict
+from scaling_lab.engine.resample import WholeGroups
 from scaling_lab.errors import BadInput, UsageError
 from tests.conftest import TRUTH, chinchilla_table
 
