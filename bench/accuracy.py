@@ -71,8 +71,9 @@ def score(split: Split) -> dict[str, Any]:
             "coverage": scored.coverage,
             "width": scored.width,
             "score": interval_score(scored.measured, scored.low, scored.high, LEVEL),
-            "members": [dict(m) for m in scored.fit.members],
         }
+        if name == "auto":
+            out[name]["weights"] = {f"{m['law']}, {m['variant']}": round(m["weight"], 4) for m in scored.fit.members}
         out |= {"train": scored.train, "test": scored.test}
     out["baselines"] = {name: figures.mae for name, figures in found.baselines.items()}
     return out
