@@ -34,11 +34,12 @@ FAMILY_SD = 0.35
 def objective_unit(objective: Objective, residual: Floats, weights: Floats, spent: float) -> float:
     """The objective's size that one e-fold of likelihood costs, from residuals (n,) of which `spent` were used up.
 
-    Mean(weight * slope * residual): the variance for squares, delta times the mean size for Huber's lines.
+    Mean(weight * slope * residual): the variance for squares, delta times the mean size for Huber's lines. It grows
+    with the weights (n,), as the objective does.
     """
-    floor = float(objective.slopes(np.array([LEAST_NOISE]), objective.width)[0][0]) * LEAST_NOISE
+    floor = float(objective.slopes(np.array([LEAST_NOISE]), objective.width)[0][0]) * LEAST_NOISE * np.mean(weights)
     slopes = objective.slopes(residual, objective.width)[0]
-    return max(float(np.sum(weights * slopes * residual)) / max(len(residual) - spent, 1.0), floor)
+    return max(float(np.sum(weights * slopes * residual)) / max(len(residual) - spent, 1.0), float(floor))
 
 
 def prior_of(coordinates: Coordinates, rows: Rows) -> tuple[Floats, Floats]:
@@ -135,7 +136,9 @@ def information(
     Normal numbers (p,) times the factor are how far the optimum would move, had the prior's centers been drawn anew.
     """
     jac = jacobian(coordinates, rows, theta[None, :])
-    data = (jac * rows.weights[:, None]).T @ jac * (rows.runs / rows.used) / max(sd, LEAST_NOISE) ** 2
+    # Only the ratios of weights mean anything: a row of mean weight is one measurement.
+    weights = rows.weights / np.mean(rows.weights)
+    data = (jac * weights[:, None]).T @ jac * (rows.runs / rows.used) / max(sd, LEAST_NOISE) ** 2
     covariance = np.linalg.pinv(data + np.diag(precision), hermitian=True)
     share = np.clip(np.diag(covariance) * precision, 0.0, 1.0)
     return np.asarray(share), np.asarray(covariance * np.sqrt(precision))

@@ -138,6 +138,16 @@ def test_intervals_with_a_prior_are_wider_than_resampling_alone_says(other: Fit)
     assert ahead.low[0] < truth < ahead.high[0]
 
 
+@pytest.mark.parametrize("size", [1e-6, 1e6])
+def test_the_weights_own_size_lends_nothing_and_takes_nothing(other: Fit, size: float) -> None:
+    plain = fit("chinchilla", SMALL, prior=other, prior_sd=0.05, bootstrap=40)
+    scaled = fit("chinchilla", SMALL.assign(w=size), weights="w", prior=other, prior_sd=0.05, bootstrap=40)
+    for name in ("alpha", "beta"):
+        assert scaled.params[name].value == pytest.approx(plain.params[name].value, rel=1e-6)
+        assert scaled.params[name].ci == pytest.approx(plain.params[name].ci, rel=1e-5)
+        assert scaled.prior["params"][name]["share"] == pytest.approx(plain.prior["params"][name]["share"], rel=1e-5)
+
+
 def test_a_fit_with_a_prior_is_read_back_whole(other: Fit, tmp_path: Path) -> None:
     found = fit("chinchilla", SMALL, bootstrap=50, prior=other)
     back = Fit.load(found.save(tmp_path / "fit.json"))
