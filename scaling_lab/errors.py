@@ -51,7 +51,8 @@ class NotEnoughData(LabError):
     def __init__(self, have: int, need: int, law: str, detail: str = "") -> None:
         self.have, self.need = have, need
         super().__init__(
-            f"{have} usable row{'s' if have != 1 else ''}, but {law} has {need - 1} free parameters and needs at least "
+            f"{have} usable row{'s' if have != 1 else ''}, but {law} has {need - 1} free "
+            f"parameter{'s' if need != 2 else ''} and needs at least "
             f"{need} rows{detail}; add runs, or hold parameters with --fix name=value"
         )
 

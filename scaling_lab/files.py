@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+import re
 import shlex
 import sys
 import tempfile
@@ -94,7 +95,9 @@ def plain(value: Any) -> Any:
 
 def to_json(value: Any, indent: int | None = None) -> str:
     """JSON text that any parser accepts (no NaN, no infinity)."""
-    return json.dumps(plain(value), indent=indent, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(plain(value), indent=indent, allow_nan=False, ensure_ascii=False)
+    # Half a surrogate pair, as in a file name that is not UTF-8, can't be written as it is.
+    return re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
 
 
 def made_by(**inputs: str) -> dict[str, Any]:

@@ -806,3 +806,24 @@ def test_sizes_that_no_measurement_has_are_refused(cell: str) -> None:
     with pytest.raises(BadInput, match=r"row 1|line 1") as fault:
         rows_for(read_table(frame), ("params", "tokens"))
     assert "no size that a measurement has" in str(fault.value)
+
+
+def test_dates_truths_and_complex_numbers_are_no_numbers() -> None:
+    for odd, shown in (
+        (pd.Series(pd.period_range("2024-01", periods=2, freq="M")), "2024-01"),
+        (pd.Series([True, False]), "True"),
+        (pd.Series([1e9, True], dtype=object), "True"),
+        (pd.Series([2e9, 1 + 2j], dtype=object), "(1+2j)"),
+    ):
+        frame = pd.DataFrame({"params": [1e7, 1e8], "tokens": odd, "loss": [3.0, 2.9]})
+        assert f"{shown!r} is not a finite number" in str(fault_of(frame))
+
+
+def test_half_a_surrogate_pair_is_text_like_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    path.write_text('{"params": 1e7, "tokens": 1e9, "loss": 3, "\\ud800": "\\udfff"}\n')
+    found = rows(path)
+    assert found.used == 1
+    assert read_table(path).text("\ud800").tolist() == ["\udfff"]
+    frame = pd.DataFrame([[1e7, 1e9, 3.0, 1]], columns=pd.Index(["params", "tokens", "loss", "\ud800"], dtype=object))
+    assert rows(frame).used == 1

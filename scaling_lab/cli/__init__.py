@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -59,6 +60,10 @@ app.add_typer(proxy.app, name="proxy")
 
 def main() -> None:
     """Runs the command; a fault is one line on stderr and an exit code, never a traceback (unless --debug)."""
+    for stream in (sys.stdout, sys.stderr):
+        # What a terminal's encoding lacks, or a file name that is not UTF-8, is shown escaped, not a crash.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = typer.main.get_command(app).main(standalone_mode=False)
         sys.stdout.flush()
@@ -86,7 +91,9 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    # What is quoted from a file must not move the terminal.
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
+    sys.stderr.write(f"error: {line}\n")
     sys.exit(code)
 
 

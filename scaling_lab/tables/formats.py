@@ -84,10 +84,13 @@ def table_of_frame(source: pd.DataFrame) -> Table:
 
 def _plain_columns(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """The frame with text for column names; an index that has a name is a column too, one that has none is dropped."""
+    import pandas as pd
+
     named = [level for level in frame.index.names if level is not None and level not in frame.columns]
     frame = frame.reset_index(level=named) if named else frame
     frame = frame.reset_index(drop=True)
-    frame.columns = [str(column).strip() for column in frame.columns]
+    # As objects: pandas' own texts can't hold half a surrogate pair.
+    frame.columns = pd.Index([str(column).strip() for column in frame.columns], dtype=object)
     _refuse_repeated(frame.columns, name)
     return frame
 
@@ -239,9 +242,11 @@ def _parse_jsonl(name: str, text: str) -> tuple[pd.DataFrame, NDArray[np.int64]]
         lines.append(number)
     try:
         frame = pd.DataFrame.from_records(records)
-    except OverflowError:
-        # An integer beyond 1e308 in a column of floats: some pandas can hold it only as it is.
-        frame = pd.DataFrame(records, dtype=object)
+    except (OverflowError, UnicodeEncodeError):
+        # Integers beyond 1e308, and half of a surrogate pair: pandas may hold them only as they are.
+        names = list(dict.fromkeys(key for record in records for key in record))
+        cells = [[record.get(key) for key in names] for record in records]
+        frame = pd.DataFrame(cells, columns=pd.Index(names, dtype=object), dtype=object)
     return _plain_columns(frame, name), np.array(lines)
 
 

@@ -135,6 +135,7 @@ def _usable(
     out: dict[int, str] = {}
     for name in wanted:
         values, text = column_numbers(table, name)
+        text |= _truths(table, name)
         bad = _faults(table, name, values, text, name not in any_sign)
         if bad and not drop_bad:
             row = min(bad)
@@ -152,6 +153,16 @@ def _usable(
             out.setdefault(row, f"{name} missing")
         numbers[name] = values
     return numbers, out
+
+
+def _truths(table: Table, name: str) -> dict[int, str]:
+    """{row: what stands there} of cells that are true or false, which pandas counts as 1 and 0."""
+    if name in table.made:
+        return {}
+    cells = table.frame[table.columns[name]]
+    if cells.dtype.kind not in "bO":
+        return {}
+    return {row: str(cell) for row, cell in enumerate(cells) if isinstance(cell, (bool, np.bool_))}
 
 
 WEIGHTS = "--weights"

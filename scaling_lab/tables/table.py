@@ -128,7 +128,7 @@ def _floats(cells: pd.Series[Any]) -> Floats:
     """The cells as floats (n,), NaN where they are empty or not plainly numbers."""
     import pandas as pd
 
-    if isinstance(cells.dtype, pd.CategoricalDtype):
+    if isinstance(cells.dtype, (pd.CategoricalDtype, pd.PeriodDtype, pd.IntervalDtype)):
         cells = cells.astype(object)
     if cells.dtype.kind in "cmM":  # complex numbers, times and dates
         return np.full(len(cells), np.nan)
@@ -136,6 +136,10 @@ def _floats(cells: pd.Series[Any]) -> Floats:
         found = pd.to_numeric(cells, errors="coerce")
     except (OverflowError, TypeError, ValueError):
         # Integers beyond 1e308, which only a Python object can hold.
+        cells = cells.map(str)
+        found = pd.to_numeric(cells, errors="coerce")
+    if found.dtype.kind == "c":
+        # Complex numbers among others: as text they are no numbers, where a cast would keep their real part.
         cells = cells.map(str)
         found = pd.to_numeric(cells, errors="coerce")
     values = found.to_numpy(dtype=float, na_value=np.nan).copy()

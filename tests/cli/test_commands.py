@@ -325,3 +325,17 @@ def test_sizes_in_millions_and_perplexities_are_remarked_on(lab) -> None:
     assert "--map params='params*1e6'" in done.err
     runs.assign(loss=runs.loss * 6).to_csv("large.csv", index=False)
     assert "SL105" in lab("fit", "chinchilla", "large.csv", "--bootstrap", 0).err
+
+
+def test_texts_that_no_terminal_or_file_can_hold(lab, table: Path, tmp_path: Path) -> None:
+    """A file name that is not UTF-8, and a column name that would move the terminal."""
+    odd = tmp_path / "runs-\udcff.csv"
+    odd.write_bytes(table.read_bytes())
+    assert lab("fit", "chinchilla", odd, "--bootstrap", 0, "--starts", 16, "--out", "fit.json").code == 0
+    assert lab("predict", "fit.json", "--at", "params=1e8,tokens=1e10", "--json").code == 0
+    named = list(json.loads((tmp_path / "fit.json").read_text())["made_by"]["inputs"])
+    assert named == [str(odd)]
+    done = lab("fit", "chinchilla", table, "--map", "loss=\x1b[31m(\ufeff")
+    assert done.code == 2
+    assert done.err.startswith("error: ")
+    assert done.err.rstrip("\n").isprintable()
