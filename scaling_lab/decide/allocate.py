@@ -297,7 +297,7 @@ def _splits(
 
     def loss_at(log_n: Floats) -> Floats:
         x = {"params": np.exp(log_n), "tokens": np.maximum(tokens_at(log_n), 1e-300)}
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             return np.asarray(law.predict(x, **named))
 
     grid = np.linspace(0.0, 1.0, 201)[None, :] * top[:, None]
@@ -382,6 +382,7 @@ def _near(
     tokens = flops / (6 * np.exp(log_n)) - inference_tokens / 3
     # The size that spends the cap exactly is allowed, whatever its last digit.
     keep = (tokens > 0) & (tokens <= (1 + 1e-9) * (np.inf if unique_tokens is None else unique_tokens))
-    found = np.asarray(law.predict({"params": np.exp(log_n[keep]), "tokens": tokens[keep]}, **named))[0]
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        found = np.asarray(law.predict({"params": np.exp(log_n[keep]), "tokens": tokens[keep]}, **named))[0]
     inside = log_n[keep][found <= best.loss[0] * (1 + NEAR)]
     return float(np.exp(inside[0])), float(np.exp(inside[-1]))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import DidNotConverge, UsageError
 from ..tables import Rows
-from .coordinates import Coordinates
+from .coordinates import Coordinates, ends
 from .resample import Sampler, sampler_of
 from .solve import (
     Kernel,
@@ -101,7 +101,7 @@ def bootstrap(
     solved = Solutions.join(parts)
     with np.errstate(over="ignore"):
         draws = coordinates.to_array(solved.theta)
-    finite = np.isfinite(solved.value) & np.isfinite(draws).all(axis=1)
+    finite = np.isfinite(solved.value) & coordinates.in_reach(ends(rows.x), solved.theta)
     account |= told | {"n": len(draws), "failed": int(np.sum(~finite))}
     account["unconverged"] = int(np.sum(finite & ~settled(solved.status)))
     if not finite.any():

@@ -34,7 +34,13 @@ class Coordinates:
     @classmethod
     def of(cls, law: Law, fix: Mapping[str, float], x: Mapping[str, Floats]) -> Coordinates:
         """The coordinates with `fix` held, and the law's places of reference at the geometric means of inputs (n,)."""
-        places = {p.name: float(np.exp(np.mean(np.log(x[p.reference])))) for p in law.params if p.reference}
+        # No rows have no middle: a fit to them is refused for want of rows.
+        places = {
+            p.name: float(np.exp(np.sum(np.log(v)) / max(len(v), 1)))
+            for p in law.params
+            if p.reference
+            for v in [x[p.reference]]
+        }
         return cls(law, places | dict(fix))
 
     @property
@@ -100,6 +106,20 @@ class Coordinates:
 
         return predictions
 
+    def in_reach(self, x: Mapping[str, Floats], theta: Floats) -> NDArray[np.bool_]:
+        """Whether the law's parameters at theta (B, p), as numbers, predict (B,) what theta does at inputs (n,).
+
+        A coefficient at x = 1 of 1e320, or of 1e300 times a power of 1e-310, leaves floating point where the search, in
+        logarithms, does not.
+        """
+        with np.errstate(all="ignore"):
+            params = self.to_params(theta)
+            plain = np.asarray(self.law.predict(dict(x), **params), dtype=float)
+            close = np.abs(plain - self.predictor(x)(theta)) <= 1e-6 * np.abs(plain)
+            finite = np.isfinite(np.column_stack(list(params.values()))).all(axis=1)
+        sound = close & np.isfinite(plain) & ((plain > 0) | (self.law.residual != "log"))
+        return np.asarray(finite & sound.all(axis=1))
+
     def random(self, count: int, rng: np.random.Generator) -> Floats:
         """Starts (count, p) drawn evenly over the start ranges, in logarithm where the range keeps one sign."""
         columns = []
@@ -108,6 +128,11 @@ class Coordinates:
             ends = (low, high) if p.domain == "real" else sorted(_inward(p, np.array([low, high])))
             columns.append(rng.uniform(ends[0], ends[1], count))
         return np.column_stack(columns) if columns else np.zeros((count, 0))
+
+
+def ends(x: Mapping[str, Floats]) -> dict[str, Floats]:
+    """The smallest and the largest value of each input (n,): where a law leaves floating point first."""
+    return {name: np.array([values.min(), values.max()]) for name, values in x.items()}
 
 
 def _inward(param: Param, value: Floats) -> Floats:

@@ -335,6 +335,7 @@ def optimum(coordinates: Coordinates, rows: Rows, settings: Settings, pull: Pull
     theta = starting_points(coordinates, rows, settings.starts, rng)
     ranked = _objectives(coordinates, rows, settings.objective, theta, pull)
     if not free:
+        _check_in_reach(coordinates, rows, theta[0])
         return Optimum(theta[0], theta, {"n": 1, "polished": 1, "converged": 1, "at_best": 1, "best": "converged"})
     order = np.argsort(ranked, kind="stable")
     best, random = settings.polish
@@ -362,7 +363,18 @@ def optimum(coordinates: Coordinates, rows: Rows, settings: Settings, pull: Pull
         **({"lower": lower} if lower else {}),
     }
     certain = 0 < rounds <= AUDIT_ROUNDS and at_best >= AGREEING and bool(settled(ended.status)[first])
+    _check_in_reach(coordinates, rows, ended.theta[first])
     return Optimum(ended.theta[first], theta, account, certain)
+
+
+def _check_in_reach(coordinates: Coordinates, rows: Rows, theta: Floats) -> None:
+    """Raises DidNotConverge where the optimum theta (p,) can't be written down as numbers that predict the losses."""
+    if not coordinates.in_reach(rows.x, theta[None, :]).all():
+        law = coordinates.law
+        raise DidNotConverge(
+            f"{law.name}: the parameters that fit {rows.name} best lie beyond floating point; check the units of "
+            f"{', '.join((*law.inputs, law.target))}, or hold parameters with --fix name=value"
+        )
 
 
 def _reached(ended: Solutions) -> Floats:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..laws import Param
 from ..tables import Rows
-from .coordinates import Coordinates
+from .coordinates import Coordinates, ends
 from .result import Estimate, Notice
 from .sandwich import NoCovariance, Sandwich, inverse, sandwich
 from .solve import (
@@ -138,7 +138,7 @@ def doubt(
     notices = _dead(found, method)
     if method == "emcee":
         chain, sampled, more = _sampled(found, count, seed)
-        draws = _array(coordinates, chain)
+        draws = _array(found, chain)
         estimates = _of_draws(found, draws, level)
         return Doubt(estimates, draws, account | sampled, (*notices, *more))
     draws, failed = _followed(found, shape.steps(count, np.random.default_rng([seed, 3])))
@@ -153,13 +153,11 @@ def _warning(code: str, message: str) -> Notice:
     return Notice(code, "warning", message)
 
 
-def _array(coordinates: Coordinates, theta: Floats) -> Floats:
-    """Parameters (n, P) of coordinates (n, p), those that overflow left out."""
+def _array(found: Likelihood, theta: Floats) -> Floats:
+    """Parameters (n, P) of coordinates (n, p), those beyond floating point left out."""
     if not len(theta):
-        return np.empty((0, len(coordinates.law.names)))
-    with np.errstate(over="ignore"):
-        draws = coordinates.to_array(theta)
-    return draws[np.isfinite(draws).all(axis=1)]
+        return np.empty((0, len(found.coordinates.law.names)))
+    return found.coordinates.to_array(theta[found.coordinates.in_reach(ends(found.rows.x), theta)])
 
 
 def _value(coordinates: Coordinates, theta: Floats, param: Param) -> float:
@@ -333,6 +331,8 @@ class Profile:
         )
         again, there = self.rises(at, near)
         rise, theta = np.minimum(rise, again), np.where((again < rise)[:, None], there, theta)
+        if rise[PLACES] > 0:  # a refit at the optimum may end a rounding above it
+            rise[PLACES], theta[PLACES] = 0.0, found.theta
         inside = np.flatnonzero(rise <= bar)
         first, last = int(min(inside[0], PLACES)), int(max(inside[-1], PLACES))
         return (
@@ -404,7 +404,7 @@ def _followed(found: Likelihood, steps: Floats) -> tuple[Floats, int]:
 
     if not len(steps):
         return np.empty((0, len(found.coordinates.law.names))), 0
-    draws = _array(found.coordinates, in_chunks(solve, len(steps), chunk_size(rows.used)).theta)
+    draws = _array(found, in_chunks(solve, len(steps), chunk_size(rows.used)).theta)
     return draws, len(steps) - len(draws)
 
 

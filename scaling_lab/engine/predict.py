@@ -76,6 +76,10 @@ def predict(
     points = [{name: v[i] for name, v in x.items()} for i in range(len(value))]
     # First of all: what lies outside every number is refused here, before it is computed with.
     outside = tuple(fit.outside(extent(point)) for point in points)
+    if not np.isfinite(value).all():
+        worst = int(np.argmin(np.isfinite(value)))
+        point = ", ".join(f"{name} = {format_quantity(values)}" for name, values in points[worst].items())
+        raise BadInput(f"{fit.law} gives no finite {fit.target} at {point}", fix="ask for a point nearer to the data")
     low, high = interval(fit, x, level)
     about_draws = () if fit.calibration or fit.posterior else (*no_draws(fit), *too_few_draws(fit, level))
     notices = (*about_draws, *far_outside(outside), *_other_compute(fit, at))
@@ -111,17 +115,32 @@ def interval(fit: Fit, x: Mapping[str, Floats], level: float, noise: bool = True
     drift = np.outer(rng.standard_normal(count), fit.noise.drift * distance(extent(x), fit.inputs))
     # Residuals stand for the noise of one run; resampled, they keep its heavy tails.
     shift = drift + (-rng.choice(residuals, count)[:, None] if noise else 0.0)
-    ensemble = paths * np.exp(shift) if fit.objective.on == "log" else paths + shift
-    low, high = np.quantile(ensemble, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        ensemble = paths * np.exp(shift) if fit.objective.on == "log" else paths + shift
+    low, high = _ends(ensemble, level)
     # The optimum itself is never called impossible, however skewed the draws are.
     value = fit.at(x)
     return np.minimum(low, value), np.maximum(high, value)
 
 
+def _ends(ensemble: Floats, level: float) -> tuple[Floats, Floats]:
+    """Quantiles (m,), (m,) of an ensemble (n, m), in which a draw that is no number lies beyond both ends."""
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    if np.isfinite(ensemble).all():
+        low, high = np.quantile(ensemble, tails, axis=0)
+        return low, high
+    unknown = np.isnan(ensemble)
+    # Between finite and infinite there is nothing to interpolate: the draw further out is the end.
+    return (
+        np.quantile(np.where(unknown, -np.inf, ensemble), tails[0], axis=0, method="lower"),
+        np.quantile(np.where(unknown, np.inf, ensemble), tails[1], axis=0, method="higher"),
+    )
+
+
 def _calibrated(fit: Fit, calibration: Calibration, x: Mapping[str, Floats], level: float) -> tuple[Floats, Floats]:
     half = calibration.half_width(distance(extent(x), fit.inputs), fit.blend.spread(x, fit.values), level)
     value = fit.at(x)
-    return value * np.exp(-half), value * np.exp(half)
+    return _about(value, half)
 
 
 def _of_posterior(fit: Fit, posterior: Posterior, x: Mapping[str, Floats], level: float) -> tuple[Floats, Floats]:
@@ -130,7 +149,13 @@ def _of_posterior(fit: Fit, posterior: Posterior, x: Mapping[str, Floats], level
     mean, sd = posterior.predictive(coordinates, Seen.of_points(fit.entry, fit.points), x)
     value = fit.at(x)
     half = np.sqrt((NormalDist().inv_cdf((1 + level) / 2) * sd) ** 2 + (mean - np.log(value)) ** 2)
-    return value * np.exp(-half), value * np.exp(half)
+    return _about(value, half)
+
+
+def _about(value: Floats, half: Floats) -> tuple[Floats, Floats]:
+    """Ends a factor of exp(half) about values (m,); a doubt beyond floating point leaves them open."""
+    with np.errstate(over="ignore"):
+        return value * np.exp(-half), value * np.exp(half)
 
 
 def no_draws(fit: Fit) -> tuple[Notice, ...]:

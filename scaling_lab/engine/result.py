@@ -125,16 +125,18 @@ class Fit:
         return {name: estimate.value for name, estimate in self.params.items()}
 
     def at(self, x: Mapping[str, Floats]) -> Floats:
-        """The law at its optimum for inputs (n,), shape (n,)."""
+        """The law at its optimum for inputs (n,), shape (n,); not finite where that leaves floating point."""
         x = {name: np.asarray(v, dtype=float) for name, v in x.items()}
-        out: Floats = np.asarray(self.entry.predict(x, **self.values))
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            out: Floats = np.asarray(self.entry.predict(x, **self.values))
         return out
 
     def at_draws(self, x: Mapping[str, Floats]) -> Floats:
-        """The law at each draw for inputs (n,), shape (draws, n)."""
+        """The law at each draw for inputs (n,), shape (draws, n); not finite where that leaves floating point."""
         x = {name: np.atleast_1d(np.asarray(v, dtype=float)) for name, v in x.items()}
         named = {name: self.draws[:, [i]] for i, name in enumerate(self.entry.names)}
-        out: Floats = np.asarray(self.entry.predict(x, **named))
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            out: Floats = np.asarray(self.entry.predict(x, **named))
         return out
 
     def optimum_row(self) -> Floats:

@@ -128,9 +128,11 @@ def sandwich(
     sums = np.stack([np.bincount(group, column, kinds) for column in pulls.T], axis=1)
     bounded = 0.0 if objective.name == "l2" else float(np.mean(np.abs(r) > objective.width))
     taken = kinds / (kinds - q)
-    middle = sums.T @ sums * (taken if kinds < n else 1.0 + bounded * (taken - 1.0))
-    back = inverse(hessian)
-    return Sandwich(theta, alive, hessian, back @ middle @ back, kinds - q, kinds, kept)
+    if not _definite(np.asarray(sums.T @ sums)):
+        raise NoCovariance("the residuals show no doubt of some parameter at the optimum, which stands on a ridge")
+    # As the square of one matrix: of a product of three, rounding can make a variance that is below zero.
+    half = sums @ inverse(hessian) * np.sqrt(taken if kinds < n else 1.0 + bounded * (taken - 1.0))
+    return Sandwich(theta, alive, hessian, half.T @ half, kinds - q, kinds, kept)
 
 
 def _pulls(jac: Floats, weights: Floats, r: Floats, objective: Objective) -> Floats:

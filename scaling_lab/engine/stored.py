@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..laws import LAWS, Law, Param
+from ..tables.rows import HUGE
 from .blend import DISCREPANCY, NAME, PLAIN, PRIORS, Blend, members_of
 
+LARGEST = 6.0 * HUGE**2
 SEVERITIES = ("info", "warning", "error")
 METHODS = ("bootstrap", "profile", "covariance", "emcee")
 
@@ -130,6 +132,8 @@ def _calibration(found: Mapping[str, Any]) -> None:
         if _not_below_zero(found[name], f"calibration.{name}") > 0:
             _moderate(found[name], f"calibration.{name}")
     _share(found["level"], "calibration.level")
+    if found["level"] < 0.5:
+        raise ValueError(f"calibration.level is {found['level']:g}, which half widths are not measured at")
     for name in ("cuts", "held_out"):
         _count(found[name], f"calibration.{name}")
 
@@ -146,6 +150,13 @@ def _number(value: Any, where: str) -> float:
 def _positive(value: Any, where: str) -> float:
     if not _number(value, where) > 0:
         raise ValueError(f"{where} is {_short(value)}, not above zero")
+    return float(value)
+
+
+def _size(value: Any, where: str) -> float:
+    """A size as a table may hold it, or the compute that two of them come to."""
+    if not 1 / LARGEST < _positive(value, where) < LARGEST:
+        raise ValueError(f"{where} is {value:g}, no size that a measurement has")
     return float(value)
 
 
@@ -219,7 +230,7 @@ def _params(found: Mapping[str, Any], law: Law) -> None:
         estimate, where = _mapping(found, param.name), f"params.{param.name}"
         _allowed(estimate["value"], param, f"{where}.value")
         if estimate["se"] is not None:
-            _number(estimate["se"], f"{where}.se")
+            _not_below_zero(estimate["se"], f"{where}.se")
         if estimate["ci"] is not None:
             # null is an end that the data leave open.
             ends = [end is None or _number(end, f"{where}.ci") for end in _list(estimate["ci"], f"{where}.ci")]
@@ -267,6 +278,8 @@ def _accounts(found: Mapping[str, Any]) -> None:
     for name, value in _mapping(found, "metrics").items():
         if name not in ("r2", "spearman") or value is not None:
             _number(value, f"metrics.{name}")
+    if found["metrics"]["n"] != found["rows"]["used"]:
+        raise ValueError(f"metrics.n is {_short(found['metrics']['n'])}, where rows.used is {found['rows']['used']}")
 
 
 def _noise(found: Mapping[str, Any]) -> None:
@@ -285,7 +298,7 @@ def _inputs(found: Mapping[str, Any], law: Law) -> None:
         raise ValueError(f"inputs are {_short(list(found))}, where {law.name} takes {', '.join(law.inputs)}")
     for name in found:
         about = _mapping(found, name)
-        low, high = (_positive(about[end], f"inputs.{name}.{end}") for end in ("min", "max"))
+        low, high = (_size(about[end], f"inputs.{name}.{end}") for end in ("min", "max"))
         if low > high:
             raise ValueError(f"inputs.{name} runs from {low:g} down to {high:g}")
 
@@ -297,7 +310,7 @@ def _points(found: Mapping[str, Any], law: Law) -> None:
     lengths = {name: len(_list(values, f"points.{name}")) for name, values in found.items()}
     if len(set(lengths.values())) > 1 or not lengths[law.target]:
         raise ValueError(f"points has columns of {_short(lengths)} rows")
-    kinds: dict[str, Callable[[Any, str], Any]] = dict.fromkeys(("flops", *law.inputs), _positive)
+    kinds: dict[str, Callable[[Any, str], Any]] = dict.fromkeys(("flops", *law.inputs), _size)
     kinds |= {"run_id": _text, law.target: _positive if law.residual == "log" else _number}
     for name, values in found.items():
         for value in values:

@@ -39,7 +39,8 @@ def extent(x: Mapping[str, Floats]) -> dict[str, Floats]:
     """The inputs, with compute as 6 * params * tokens where they say it and don't name it."""
     out = dict(x)
     if "flops" not in out and "params" in out and "tokens" in out:
-        out["flops"] = six_nd(np.asarray(out["params"], dtype=float), out["tokens"])
+        with np.errstate(over="ignore"):  # infinite, which Fit.outside refuses
+            out["flops"] = six_nd(np.asarray(out["params"], dtype=float), out["tokens"])
     return out
 
 

@@ -15,7 +15,7 @@ from scaling_lab.engine.coordinates import Coordinates
 from scaling_lab.engine.fit import Settings, fit, fit_rows, law_rows, optimum
 from scaling_lab.engine.result import Fit
 from scaling_lab.engine.solve import Objective
-from scaling_lab.errors import BadInput, NotEnoughData, NotIdentified, UsageError
+from scaling_lab.errors import BadInput, DidNotConverge, NotEnoughData, NotIdentified, UsageError
 from scaling_lab.laws import LAWS, Law
 from scaling_lab.tables import read_table
 from tests.conftest import TRUTH, chinchilla_table
@@ -379,3 +379,28 @@ def test_fewer_than_three_agreeing_starts_are_not_certain() -> None:
     assert optimum(coordinates, rows, Settings(audit=3, polish=(2, 0))).certain
     assert not optimum(coordinates, rows, Settings(audit=1, polish=(1, 0))).certain
     assert not optimum(coordinates, rows, Settings(audit=0)).certain
+
+
+def test_an_optimum_beyond_floating_point_is_no_fit() -> None:
+    """Sizes as of counts in the wrong unit: the steep exponent that fits them wants a coefficient of 1e310 and more."""
+    sizes = np.geomspace(1e47, 1e48, 8)
+    losses = 1e4 * (sizes / 1e47) ** -7 * np.exp(0.01 * np.random.default_rng(0).standard_normal(8))
+    with pytest.raises(DidNotConverge, match="beyond floating point; check the units of params, loss"):
+        fit("hestness-params", pd.DataFrame({"params": sizes, "loss": losses}), starts=16, bootstrap=0)
+    held = {"E": 1e308, "A": 1e308, "B": 1e308, "alpha": 1e-9, "beta": 1e-9}
+    with pytest.raises(DidNotConverge, match="beyond floating point"):
+        fit("chinchilla", chinchilla_table(), fix=held)
+
+
+def test_a_table_left_without_rows_is_refused_for_want_of_rows() -> None:
+    empty = chinchilla_table().assign(params="2024-01-31")
+    for law in LAWS:
+        if "params" in LAWS[law].inputs:
+            with pytest.raises(NotEnoughData, match="0 usable rows"):
+                fit(law, empty, drop_bad=True)
+
+
+def test_one_free_parameter_is_one() -> None:
+    held = {"E": 1.8, "A": 400.0, "B": 1500.0, "alpha": 0.34}
+    with pytest.raises(NotEnoughData, match="has 1 free parameter and needs at least 2 rows"):
+        fit("chinchilla", chinchilla_table()[:1], fix=held)

@@ -408,3 +408,22 @@ def test_four_methods_on_the_240_points(epoch: pd.DataFrame) -> None:
         assert found.params["beta"].se == pytest.approx(0.0212, rel=0.3), method
         low, high = found.params["alpha"].ci
         assert low < 0.33 < 0.36 < high
+
+
+def test_an_optimum_on_a_ridge_has_no_covariance_and_no_crash() -> None:
+    """A held coefficient too small for the data: beta stands where the rows' derivatives are parallel."""
+    table = pd.DataFrame(
+        {
+            "tokens": np.repeat([1e9, 3e11], 5),
+            "loss": [4.3306, 3.69, 3.2955, 3.0526, 2.903, 3.5782, 2.9376, 2.5431, 2.3001, 2.1505],
+        }
+    )
+    for method in ("covariance", "profile"):
+        found = fit("hestness", table, starts=16, bootstrap=5, intervals=method, fix={"alpha": 0.34})
+        assert found.params["beta"].ci is None, "not an interval of no width"
+        assert "SL312" in {notice.code for notice in found.warnings}
+
+
+def test_l1_profiles_where_most_rows_are_met_exactly() -> None:
+    found = fit("chinchilla-tied", chinchilla_table()[::5], starts=4, bootstrap=2, objective="l1", intervals="profile")
+    assert all(p.ci is not None and p.ci[0] <= p.value <= p.ci[1] for p in found.params.values())

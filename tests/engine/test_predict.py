@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from scaling_lab.engine.metrics import coverage, metrics
 from scaling_lab.engine.predict import predict
 from scaling_lab.engine.resample import WholeGroups
 from scaling_lab.errors import BadInput, UsageError
+from scaling_lab.files import to_json
 from tests.conftest import TRUTH, chinchilla_table
 
 
@@ -171,3 +174,20 @@ def test_all_laws_side_by_side_best_first() -> None:
 def test_splits_that_make_no_sense_are_refused(options: dict, says: str) -> None:
     with pytest.raises((BadInput, UsageError), match=says):
         backtest(chinchilla_table(), "chinchilla", **options)
+
+
+def test_what_leaves_floating_point_is_refused_or_left_open() -> None:
+    fitted = fit(
+        "hestness-params", pd.DataFrame({"params": [1e7, 1e8, 1e9, 1e10], "loss": [4, 3.2, 2.7, 2.4]}), bootstrap=0
+    )
+    steep = replace(fitted, params={**fitted.params, "beta": replace(fitted.params["beta"], value=-40.0)})
+    with pytest.raises(BadInput, match="gives no finite loss at params"):
+        predict(steep, {"params": 1e-20})
+    # One draw in two is no number: it may lie anywhere, so the interval is open, and the value stands.
+    beyond = replace(fitted, draws=np.concatenate([fitted.optimum_row(), steep.optimum_row() * [1e-300, 1.0, 1.0]]))
+    found = predict(beyond, {"params": 1e-8})
+    assert np.isfinite(found.value[0])
+    assert found.high[0] == np.inf
+    assert json.loads(to_json(found.to_dict()))["points"][0]["interval"][1] is None
+    with pytest.raises(BadInput, match="flops = inf"):
+        predict(fit("chinchilla", chinchilla_table(), starts=16, bootstrap=0), {"params": 1e300, "tokens": 1e300})

@@ -114,6 +114,9 @@ DAMAGED: dict[str, tuple[Change, str]] = {
     "no draws at all": (drop("draws"), "no 'draws'"),
     "a list for an object": (put("params", []), "params is []"),
     "a huge whole number": (put("noise", "sd", 10**400), "int too large"),
+    "a standard error below zero": (put("params", "E", "se", -0.1), "params.E.se is -0.1, below zero"),
+    "metrics of other rows": (put("metrics", "n", 0), "metrics.n is 0, where rows.used is 30"),
+    "a size of no measurement": (put("points", "tokens", 0, 1e200), "1e+200, no size that a measurement has"),
     "noise of another kind": (put("noise", "more", 1), "more"),
     "a warning of text": (put("warnings", ["SL201"]), "a warning is 'SL201'"),
     "a severity unheard of": (

@@ -228,3 +228,21 @@ def test_small_positive_matrices_are_solved_and_others_are_told() -> None:
     good = pivot > 0
     np.testing.assert_allclose(found[good], np.linalg.solve(matrix[good], right[good][:, :, None])[:, :, 0], rtol=1e-9)
     assert (found[3] == 0).all()
+
+
+def test_a_curvature_that_lapack_can_do_nothing_with_is_no_step_and_no_crash() -> None:
+    """The second derivatives of a term that was driven to 1e-140, against its first, as the fuzz of tables met them."""
+    hessian = np.array([[1.0, -0.3, 7e-8], [-0.3, 1.0, 1e-7], [7e-8, 1e-7, -1.59e140]])[None]
+    some = np.array([[[2.0, 0.1, 0.0], [0.1, 1.0, 0.0], [0.0, 0.0, 1.0]]])
+    both = np.concatenate([hessian, some])
+    step, promised, _ = solve._damped_steps(
+        np.ones((2, 3)), both, np.ones((2, 3)), np.full(2, 1e-7), np.full((2, 3), 1e300)
+    )
+    assert promised[0] == -1
+    assert np.allclose(step[1], np.linalg.solve(some[0], -np.ones(3)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-9, 3e-6])
+def test_l1_goes_down_from_where_most_rows_are_met(spread: float) -> None:
+    assert solve.widths(Objective("l1"), spread) == (1e-6,)
+    assert len(solve.widths(Objective("l1"), 0.1)) == 24
