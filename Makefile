@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out/demo
 
-.PHONY: demo test bench accuracy lint types clean
+.PHONY: demo test bench accuracy soak lint types clean
 
 demo: $(VENV)/.base
 	$(BIN)/scaling-lab demo --out $(OUT)
@@ -21,6 +21,10 @@ bench: $(VENV)/.dev
 # How well `auto` predicts what public tables held out; writes docs/accuracy.md (about ten minutes, kept by split).
 accuracy: $(VENV)/.dev
 	$(BIN)/python bench/accuracy.py
+
+# Thousands of random bad tables and damaged fits, where `test` asks hundreds; writes docs/soak.md (about ten minutes).
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzz.soak
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
