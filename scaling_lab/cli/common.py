@@ -61,7 +61,9 @@ WhereOption = Annotated[
 ]
 WeightsOption = Annotated[
     str | None,
-    typer.Option("--weights", metavar="EXPR", help='How much each row counts, over columns, e.g. "flops**0.3".'),
+    typer.Option(
+        "--weights", metavar="EXPR", help='How much each row counts, over columns, e.g. "(params*tokens)**0.3".'
+    ),
 ]
 ParamsColumnOption = Annotated[
     str | None, typer.Option("--params-column", metavar="COLUMN", help="The count that a law's N is taken from.")

@@ -173,11 +173,14 @@ def _units(law: Law, rows: Rows) -> list[Notice]:
     for name in ("params", "tokens"):
         if name in rows.x and rows.x[name].min() < LEAST_SIZE:
             low, high, column = rows.x[name].min(), rows.x[name].max(), rows.inputs[name]["column"]
+            # Of a quantity that --map computes, the column is its own name, which the table need not have.
+            made = column == name and any(note.startswith(f"{name} is taken from") for note in rows.notes)
+            shown = "(EXPR)" if made else column if column.isidentifier() else f"`{column}`"
             found.append(
                 _warning(
                     "SL103",
                     f"{name} from {low:.4g} to {high:.4g}: if these are millions or billions, give counts, as in "
-                    f"--map {name}='{column}*1e6'",
+                    f"--map {name}='{shown}*1e6' (or 1e9)",
                 )
             )
     if law.target == "loss" and rows.y.min() > HIGHEST_LOSS:

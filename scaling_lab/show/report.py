@@ -339,10 +339,12 @@ def _intervals(fit: Fit) -> str:
     log = fit.objective.on == "log"
     sd, drift = (words.percent(v) if log else words.number(v, 3) for v in (fit.noise.sd, fit.noise.drift))
     boot = int(fit.bootstrap.get("n") or 0)
+    could = not boot or fit.bootstrap["resample"] in words.REFITS
     missing = "no bootstrap was made" if fit.intervals["method"] == "bootstrap" else "there are no draws"
+    missing = missing if could else "the runs are too few to resample"
     doubt = (
-        f"the parameters' ({words.plural(boot, 'bootstrap refit')} of resampled {fit.bootstrap['resample']})"
-        if boot
+        f"the parameters' ({words.refits(fit.bootstrap)})"
+        if boot and could
         else f"the parameters' ({len(fit.draws):,} draws by {fit.intervals['method']})"
         if len(fit.draws) > 1
         else f"the parameters' (left out here: {missing}, so intervals are too narrow)"

@@ -172,6 +172,21 @@ def starts(fit: Fit) -> str:
     return f"{plural(account['n'], 'start')} tried, {followed} followed: {found}"
 
 
+# What a bootstrap fitted again, by the account's `resample`; another one names why nothing was.
+REFITS = {
+    "runs": "of resampled runs",
+    "rows": "of resampled rows",
+    "residuals": "to new losses drawn about the fit",
+    "wild": "to new losses: the fit's, with the residuals of each run under a sign drawn anew",
+    "parametric": "to new losses: the fit's, with normal errors",
+}
+
+
+def refits(account: Mapping[str, Any]) -> str:
+    """How many refits a bootstrap made, and to what."""
+    return f"{plural(int(account['n']), 'bootstrap refit')} {REFITS[account['resample']]}"
+
+
 def bootstrap(fit: Fit) -> str:
     """What the parameters' intervals rest on, or that there are none."""
     if fit.intervals["method"] != "bootstrap":
@@ -179,11 +194,15 @@ def bootstrap(fit: Fit) -> str:
     account = fit.bootstrap
     if not account.get("n"):
         return "no bootstrap: the parameters have no intervals, and predictions leave their doubt out"
+    if account["resample"] not in REFITS:
+        return (
+            "no bootstrap: the runs are too few to resample and the rows of a run share its error; the parameters have "
+            "no intervals, and predictions leave their doubt out"
+        )
     unsettled = account.get("unconverged", 0)
     missed, audited = account.get("missed", 0), account.get("audited", 0)
     return (
-        f"{plural(int(account['n']), 'bootstrap refit')} of resampled {account['resample']}: "
-        f"{account['failed']} failed{f', {unsettled} did not settle' if unsettled else ''}"
+        f"{refits(account)}: {account['failed']} failed{f', {unsettled} did not settle' if unsettled else ''}"
         f"{f'; {missed} of {audited} audited needed other starts, which all then had' if missed else ''}"
     )
 

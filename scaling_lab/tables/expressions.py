@@ -86,6 +86,8 @@ class _Expression:
         name = self.names.get(node.id, node.id)
         if not self.table.has(name):
             known = [*self.table.columns, *self.table.made]
+            if name == "flops" and self.table.has("params") and self.table.has("tokens"):
+                raise self.fault(f"no column 'flops' in {self.table.name}; write 6*params*tokens")
             raise self.fault(f"no column {name!r} in {self.table.name}; {nearest(name, known)}")
         return name
 

@@ -41,6 +41,7 @@ def test_weights_reach_a_backtest(lab, table: Path) -> None:  # noqa: F811
         ("count", "0 is not above zero"),
         ("count - 1", "is not above zero"),
         ("nowhere", "no column 'nowhere'"),
+        ("flops**0.3", "no column 'flops' in weighed.csv; write 6*params*tokens"),
         ("tokens **", "--weights"),
     ],
 )

@@ -488,3 +488,17 @@ def test_looking_costs_little() -> None:
         took.append(time.perf_counter() - begun)
     # 50 ms on a quiet core; the least of seven, with room for a busy machine.
     assert min(took) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("mapping", "hint"),
+    [
+        ({"params": "size (M)"}, "--map params='`size (M)`*1e6' (or 1e9)"),
+        ({"params": "`size (M)` * 1"}, "--map params='(EXPR)*1e6' (or 1e9)"),
+    ],
+)
+def test_sizes_in_millions_name_a_column_that_is_there(mapping: dict[str, str], hint: str) -> None:
+    table = chinchilla_table(0.003)
+    table = table.assign(params=table.params / 1e6).rename(columns={"params": "size (M)"})
+    said = [str(w) for w in fit("chinchilla", table, mapping=mapping, bootstrap=0, starts=144).warnings]
+    assert any(hint in w for w in said), said

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from scaling_lab.engine.backtest import Backtest
+from scaling_lab.engine.fit import fit
+from scaling_lab.engine.predict import predict
 from scaling_lab.engine.result import Fit
-from scaling_lab.show import words
+from scaling_lab.show import report, words
 
 
 def test_rows_are_accounted_for_in_one_sentence() -> None:
@@ -89,3 +92,20 @@ def test_a_table_without_a_name_is_called_the_table(chinchilla: Fit) -> None:
 )
 def test_a_small_value_keeps_its_digits(value: float, low: float, high: float, text: str) -> None:
     assert words.fixed(value, low, high) == text
+
+
+@pytest.mark.parametrize("resample", ["runs", "rows", "wild", "parametric"])
+def test_a_bootstrap_says_what_was_fitted_again(table: pd.DataFrame, resample: str) -> None:
+    made = fit("chinchilla", table.dropna(), starts=144, bootstrap=8, resample=resample)  # type: ignore[arg-type]
+    said = words.bootstrap(made)
+    assert said.startswith(f"8 bootstrap refits {words.REFITS[resample]}: ")
+    assert ("resampled" in said) == (resample in ("runs", "rows"))
+
+
+def test_runs_too_few_for_a_bootstrap_are_no_refits(table: pd.DataFrame) -> None:
+    """Six runs of five rows each for five parameters: nothing could be drawn."""
+    runs = table.dropna().assign(run_id=lambda t: t.params.rank(method="dense"))
+    made = fit("chinchilla", runs.loc[runs.run_id <= 6], starts=144, bootstrap=8)
+    assert words.bootstrap(made).startswith("no bootstrap: the runs are too few")
+    page = report.html([made], predictions=predict(made, {"params": 7e9, "tokens": 1e12}))
+    assert "left out here: the runs are too few to resample" in page
