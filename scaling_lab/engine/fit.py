@@ -289,7 +289,7 @@ def _lent(
 
 def fit_points(law: Law, rows: Rows) -> dict[str, NDArray[Any]]:
     """The rows used, or KEPT_POINTS of them taken evenly: what a report draws and an interval's noise is drawn from."""
-    kept = np.unique(np.linspace(0, rows.used - 1, min(rows.used, KEPT_POINTS)).astype(int))
+    kept = thinned(rows.used, KEPT_POINTS)
     columns: dict[str, NDArray[Any]] = {**rows.x, law.target: rows.y, "line": rows.lines.astype(float)}
     if rows.flops is not None:
         columns["flops"] = rows.flops

@@ -541,8 +541,17 @@ def chunk_size(points: int, block: int = Kernel.block) -> int:
 
 
 def thinned(points: int, most: int = 5_000) -> NDArray[np.intp]:
-    """Which of so many rows stand for all of them: every one, or evenly about `most`."""
-    return np.unique(np.linspace(0, points - 1, min(points, most)).astype(np.intp))
+    """Which of so many rows stand for all of them, in order: every one, or `most`, one at random of each stretch.
+
+    One of every k rows would see a single size or recipe of a table whose rows alternate between k of them.
+    """
+    every = np.arange(points, dtype=np.intp)
+    if points <= most:
+        return every
+    if points < 2 * most:
+        return np.delete(every, thinned(points, points - most))
+    edges = np.arange(most + 1, dtype=np.intp) * points // most
+    return np.random.default_rng(0).integers(edges[:-1], edges[1:])
 
 
 def in_chunks(

@@ -34,6 +34,19 @@ def test_points_and_tables_agree_and_an_interval_does_not_depend_on_its_neighbou
     assert one.low[0] < one.value[0] < one.high[0]
 
 
+def test_the_noise_of_a_long_table_is_that_of_all_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    loud = np.arange(400) % 2 == 1
+    n, d = 10 ** rng.uniform(7, 9, 400), 10 ** rng.uniform(9, 11, 400)
+    loss = truth(n, d) * np.exp(np.where(loud, 0.05, 0.001) * rng.standard_normal(400))
+    monkeypatch.setattr("scaling_lab.engine.fit.KEPT_POINTS", 200)
+    found = fit("chinchilla", pd.DataFrame({"params": n, "tokens": d, "loss": loss}), bootstrap=0)
+    assert len(found.points["loss"]) == 200
+    asked = predict(found, {"params": 1e8, "tokens": 1e10})
+    # A tenth of all rows, which is a fifth of the loud half, lies beyond 1.28 of its standard deviations.
+    assert np.log(asked.high[0] / asked.low[0]) / 2 == pytest.approx(0.064, rel=0.3)
+
+
 def test_distance_outside_the_data_is_said_for_each_input_and_for_compute() -> None:
     found = fit("chinchilla", chinchilla_table(), bootstrap=20)
     inside, outside = predict(found, [{"params": 1e8, "tokens": 1e10}, {"params": 3e10, "tokens": 3e11}]).outside

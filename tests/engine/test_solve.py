@@ -246,3 +246,19 @@ def test_a_curvature_that_lapack_can_do_nothing_with_is_no_step_and_no_crash() -
 def test_l1_goes_down_from_where_most_rows_are_met(spread: float) -> None:
     assert solve.widths(Objective("l1"), spread) == (1e-6,)
     assert len(solve.widths(Objective("l1"), 0.1)) == 24
+
+
+@pytest.mark.parametrize("points", [3, 5_000, 5_001, 9_999, 10_000, 40_000, 1_000_003])
+def test_thinned_rows_are_in_order_and_each_once(points: int) -> None:
+    kept = solve.thinned(points)
+    assert len(kept) == min(points, 5_000)
+    assert (np.diff(kept) > 0).all()
+    assert 0 <= kept[0] <= kept[-1] < points
+    # A row from every stretch: none is passed over.
+    assert np.diff(np.concatenate([[-1], kept, [points]])).max() <= max(2, 2 * -(-points // 5_000))
+
+
+@pytest.mark.parametrize("period", [2, 3, 8])
+def test_thinned_rows_see_every_kind_of_rows_that_alternate(period: int) -> None:
+    share = np.bincount(solve.thinned(5_000 * period) % period, minlength=period) / 5_000
+    assert share == pytest.approx(1 / period, abs=0.03)
