@@ -13,6 +13,8 @@ from .. import __version__
 from ..errors import LabError
 from . import batch, decide, explain, fit, ingest, laws, proxy, report
 
+# Letters of a fault's one line.
+LONGEST = 900
 INTERRUPTED = "interrupted; no result was written"
 
 app = typer.Typer(
@@ -93,6 +95,8 @@ def main() -> None:
 def _fail(message: str, code: int) -> None:
     # What is quoted from a file must not move the terminal.
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
+    # A cell or a name may be a page long: what is wrong stands at the beginning, what to do at the end.
+    line = line if len(line) <= LONGEST else f"{line[: LONGEST * 2 // 3]} [...] {line[-LONGEST // 3 :]}"
     sys.stderr.write(f"error: {line}\n")
     sys.exit(code)
 

@@ -117,7 +117,8 @@ class Coordinates:
             plain = np.asarray(self.law.predict(dict(x), **params), dtype=float)
             close = np.abs(plain - self.predictor(x)(theta)) <= 1e-6 * np.abs(plain)
             finite = np.isfinite(np.column_stack(list(params.values()))).all(axis=1)
-        sound = close & np.isfinite(plain) & ((plain > 0) | (self.law.residual != "log"))
+        # Beyond 1e150 a loss has no square, which a root mean square error needs.
+        sound = close & (np.abs(plain) < 1e150) & ((plain > 0) | (self.law.residual != "log"))
         return np.asarray(finite & sound.all(axis=1))
 
     def random(self, count: int, rng: np.random.Generator) -> Floats:

@@ -339,3 +339,7 @@ def test_texts_that_no_terminal_or_file_can_hold(lab, table: Path, tmp_path: Pat
     assert done.code == 2
     assert done.err.startswith("error: ")
     assert done.err.rstrip("\n").isprintable()
+    done = lab("fit", "chinchilla", table, "--map", f"loss={'x' * 5000}")
+    assert len(done.err) < 1000
+    assert done.err.startswith("error: --map loss=xxx")
+    assert done.err.rstrip().endswith("known: loss, params, run_id, tokens")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scaling_lab.engine.fit import fit
 from tests.conftest import chinchilla_table
 
-from .run import Broken, check_fault, lab, strict_json
+from .run import check_answer, check_fault, lab, strict_json
 
 # What may stand where another value was. The text is put in as JSON, so that NaN and 1e999 can stand there too.
 VALUES = (
@@ -129,7 +129,7 @@ def damaged(fits: Mapping[str, str], salt: str = "") -> st.SearchStrategy[Damage
 
 
 def run_damaged(case: Damaged, folder: Path) -> str:
-    """`answer`, or the class of the fault; raises Broken where an answer is no number or out of its interval."""
+    """`answer`, or the class of the fault; raises run.Broken where an answer is none."""
     path = folder / "damaged.json"
     path.write_bytes(case.content)
     done = lab(case.words[0], str(path), *case.words[1:])
@@ -139,17 +139,3 @@ def run_damaged(case: Damaged, folder: Path) -> str:
     if "--json" in case.words:
         check_answer(strict_json(done.out))
     return "answer"
-
-
-def check_answer(answer: Mapping[str, Any]) -> None:
-    """Every value a number, every interval about it; an open end is null."""
-    parts = [(p["value"], p["interval"]) for p in answer.get("points", ())]
-    parts += [(answer[n]["value"], answer[n]["ci"]) for n in ("params", "tokens", "loss") if n in answer]
-    if not parts:
-        raise Broken(f"an answer without a value: {str(answer)[:200]}")
-    for value, interval in parts:
-        low, high = interval or (None, None)
-        if not isinstance(value, float | int):
-            raise Broken(f"the value {value}")
-        if not ((low is None or low <= value) and (high is None or value <= high)):
-            raise Broken(f"{value} outside {low} to {high}")

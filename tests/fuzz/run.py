@@ -153,13 +153,7 @@ def check_allocation(found: Fit) -> None:
         split = allocate(found, 10 * float(found.inputs["flops"]["max"]) if "flops" in found.inputs else 1e22)
     except LabError:
         return
-    for name, part in strict_json(json.dumps(plain(split.to_dict()))).items():
-        if name not in ("params", "tokens", "loss"):
-            continue
-        _hold(_finite(part["value"]), f"{name} of the split is {part['value']}")
-        low, high = part["ci"] or (None, None)
-        ordered = (low is None or low <= part["value"]) and (high is None or part["value"] <= high)
-        _hold(ordered, f"{name} of the split is {part['value']}, outside {low} to {high}")
+    check_answer(strict_json(json.dumps(plain(split.to_dict()))))
 
 
 # ---------------------------------------------------------------------------------------------------------- a case
@@ -202,9 +196,19 @@ def _check_points_of(case: Case, table: Path, out: Path) -> None:
     if done.code:
         check_fault(done)
     elif not case.human:
-        for point in strict_json(done.out)["points"]:
-            low, high = point["interval"]
-            _hold(low <= point["value"] <= high, f"predicted {point['value']} outside {low} to {high}")
+        check_answer(strict_json(done.out))
+
+
+def check_answer(answer: Mapping[str, Any]) -> None:
+    """Every value of predict or allocate is a number, with an interval about it; an end that is null is open."""
+    parts = [(p["value"], p["interval"]) for p in answer.get("points", ())]
+    parts += [(answer[n]["value"], answer[n]["ci"]) for n in ("params", "tokens", "loss") if n in answer]
+    _hold(bool(parts), f"an answer without a value: {str(answer)[:200]}")
+    for value, interval in parts:
+        low, high = interval or (None, None)
+        _hold(_finite(value), f"the value {value}")
+        ordered = (low is None or low <= value) and (high is None or value <= high)
+        _hold(ordered, f"{value} outside {low} to {high}")
 
 
 def _of_frame(case: Case) -> tuple[str, str]:

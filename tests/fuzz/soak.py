@@ -161,7 +161,10 @@ def main() -> int:
             if done.cancelled():
                 continue
             kind = waiting[done]
-            told[kind].add(done.result())
+            new = done.result()
+            told[kind].add(new)
+            for what, (_, where) in new.broken.items():
+                print(f"broken: {what}\n    {_code(where)[:600]}", flush=True)
             print(f"{kind}: {sum(told[kind].ends.values())} of {asked[kind]}, {dict(told[kind].ends)}", flush=True)
             if time.monotonic() > until:
                 for other in waiting:
