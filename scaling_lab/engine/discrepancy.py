@@ -23,6 +23,8 @@ MOST_ROWS = 256
 # rows are seen, with standard deviations of their logarithms. Sizes of 1 % and lengths of a factor 4.5 are those of
 # residuals of fitted laws on public tables.
 SIZE, LENGTH, NOISE, RUN = (0.01, 1.0), (1.5, 0.5), (0.004, 1.0), (0.004, 1.0)
+# No table's noise is trusted to be below this share of the loss: seeds alone differ by more.
+LEAST_NOISE = 0.002
 # The pull on a parameter of which nothing is known: ten factors e.
 FLAT = 10.0
 
@@ -132,9 +134,11 @@ class Posterior:
         known = scipy.linalg.cho_solve(factor, across.T).T
         mean = log_new + known @ (seen.log_y - log_rows)
         moved = jac_new - known @ jac_rows
-        variance = self.scales.size**2 - np.sum(known * across, axis=1) + self.scales.noise**2 + self.scales.run**2
+        # Few rows that lie on the law by luck, or by rounding, are no runs without noise.
+        noise = max(self.scales.noise**2 + self.scales.run**2, LEAST_NOISE**2)
+        variance = self.scales.size**2 - np.sum(known * across, axis=1) + noise
         variance = variance + np.sum((moved @ self.covariance) * moved, axis=1)
-        return np.asarray(mean), np.sqrt(np.maximum(variance, self.scales.noise**2))
+        return np.asarray(mean), np.sqrt(np.maximum(variance, noise))
 
     def to_dict(self) -> dict[str, Any]:
         """As FIT.json has it."""

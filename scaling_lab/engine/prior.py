@@ -14,6 +14,7 @@ from ..laws import LAWS
 from ..tables import Rows
 from .coordinates import Coordinates
 from .diagnostics import jacobian
+from .discrepancy import LEAST_NOISE
 from .solve import Objective, Pull
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-# No table's noise is trusted to be below this share of the loss: seeds alone differ by more.
-LEAST_NOISE = 0.002
 # What residuals are taken to be before there are any.
 FIRST_NOISE = 0.02
 # How far the exponents of one family of runs are from another's, as a standard deviation of their logarithms: what

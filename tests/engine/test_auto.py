@@ -19,6 +19,7 @@ from scaling_lab.engine import auto, discrepancy
 from scaling_lab.engine.backtest import backtest, laws_of
 from scaling_lab.engine.blend import PLAIN, PRIORS
 from scaling_lab.engine.coordinates import Coordinates
+from scaling_lab.engine.discrepancy import LEAST_NOISE
 from scaling_lab.engine.fit import Settings, fit, law_rows
 from scaling_lab.engine.predict import predict
 from scaling_lab.engine.result import Fit
@@ -310,6 +311,14 @@ def test_a_table_of_one_input_has_the_laws_of_one(table: pd.DataFrame) -> None:
 def test_columns_that_no_law_takes_are_named(table: pd.DataFrame) -> None:
     with pytest.raises(BadInput, match=r"auto needs columns .*params, tokens, loss"):
         fit("auto", table[["loss"]])
+
+
+def test_few_rows_without_noise_have_a_runs_noise_in_their_intervals() -> None:
+    table = chinchilla_table(0.0).iloc[[0, 5, 9, 13, 17, 20, 23]]
+    found = fit("auto", table.assign(loss=3.0), **FEW)
+    assert found.calibration is None
+    asked = predict(found, table[["params", "tokens"]].to_dict("records"))
+    assert (np.log(asked.high / asked.low) / 2 >= 1.6448 * LEAST_NOISE).all()
 
 
 @pytest.mark.parametrize("held", ["params", "tokens"])

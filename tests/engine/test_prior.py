@@ -11,9 +11,10 @@ import pytest
 from scipy.optimize import minimize
 
 from scaling_lab.engine.coordinates import Coordinates
+from scaling_lab.engine.discrepancy import LEAST_NOISE
 from scaling_lab.engine.fit import Settings, fit, fit_rows, law_rows, optimum
 from scaling_lab.engine.predict import predict
-from scaling_lab.engine.prior import FAMILY_SD, LEAST_NOISE, Borrowed, information, objective_unit
+from scaling_lab.engine.prior import FAMILY_SD, Borrowed, information, objective_unit
 from scaling_lab.engine.result import Fit
 from scaling_lab.engine.solve import Objective, Pull
 from scaling_lab.errors import BadInput, NotEnoughData, NotIdentified, UsageError
