@@ -122,7 +122,7 @@ def fit(
                 seed=seed,
                 mapping=pairs(map_),
                 where=where,
-            weights=weights,
+                weights=weights,
                 params_column=params_column,
                 drop_bad=drop_bad,
                 fit=found,
@@ -165,9 +165,7 @@ def _prior(path: str | None, sd: float | None, sensitivity: bool) -> Any:
     return Fit.load(path)
 
 
-def _source(
-    law: str, table: str, sensitivity: bool, flops: float | None, plot: str | None, out: str | None
-) -> Any:
+def _source(law: str, table: str, sensitivity: bool, flops: float | None, plot: str | None, out: str | None) -> Any:
     """The table's path, or the table itself where it is read in several ways, as stdin can't be.
 
     Checks the options of --sensitivity before any work is done.

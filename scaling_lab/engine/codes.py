@@ -343,9 +343,9 @@ _ENTRIES = (
         "warning",
         "borrowed",
         "most of what is known of a parameter is borrowed",
-        "A prior from another family stands in for what this table does not tell. Families differ: such a prediction is "
-        "as good as the likeness of the two.",
-        "--prior: more than {engine.diagnostics.BORROWED:g} of the information on an exponent comes from the other fit.",
+        "A prior from another family stands in for what this table does not tell. Families differ: such a prediction "
+        "is as good as the likeness of the two.",
+        "--prior: more than {engine.diagnostics.BORROWED:g} of the information on an exponent is the other fit's.",
         ("add runs that tell the exponent by themselves", "compare another family's fit, or a larger --prior-sd"),
     ),
     # -------------------------------------------------------------------------------------- 4 what is asked of a fit

@@ -21,8 +21,8 @@ def _chinchilla_tied(x: dict[str, Array], E: Array, A: Array, B: Array, alpha: A
 
 
 def _kaplan_nd(x: dict[str, Array], N_c: Array, D_c: Array, alpha_N: Array, alpha_D: Array) -> Array:
-    # The printed formula, written so that no digits are lost where both terms are near one: a large alpha_D with a small
-    # D_c tends to (N_c / params)**alpha_N * exp(D / tokens), and real tables lead there.
+    # The printed formula, written so that no digits are lost where both terms are near one: a large alpha_D with a
+    # small D_c tends to (N_c / params)**alpha_N * exp(D / tokens), and real tables lead there.
     size = np.expm1(alpha_N / alpha_D * (np.log(N_c) - np.log(x["params"])))
     return np.exp(alpha_D * np.log1p(size + D_c / x["tokens"]))
 
@@ -111,7 +111,6 @@ CHINCHILLA_TIED = register(
         notes="The compute-optimal N and D grow alike (exponent 1/2). Often better on small tables, never a default.",
     )
 )
-
 
 
 def _drift(
