@@ -18,8 +18,8 @@ from . import diagnostics
 from .blend import DISCREPANCY, NAME, PLAIN, PRIORS, Blend, Calibration, Member, weighted_spread
 from .bootstrap import Progress
 from .coordinates import Coordinates
-from .discrepancy import Posterior, Scales, Seen, fit_with_discrepancy, mild_weights
-from .fit import Settings, fit_points, fit_rows, law_inputs, quick_optimum, solve_linear
+from .discrepancy import Posterior, Scales, Seen, evenly, fit_with_discrepancy, mild_weights
+from .fit import Settings, estimates, fit_points, fit_rows, law_inputs, quick_optimum, solve_linear
 from .metrics import metrics
 from .prior import FIRST_NOISE, objective_unit, prior_of
 from .result import Estimate, Fit, Noise, Notice, stamp
@@ -215,9 +215,7 @@ def _selection(rows: Rows) -> Rows:
     """All rows, or MOST_INNER of them taken evenly along compute."""
     if rows.used <= MOST_INNER:
         return rows
-    keep = np.zeros(rows.used, dtype=bool)
-    keep[np.argsort(_size(rows), kind="stable")[np.linspace(0, rows.used - 1, MOST_INNER).astype(int)]] = True
-    return rows.take(keep)
+    return rows.take(evenly(_size(rows), MOST_INNER))
 
 
 def _size(rows: Rows) -> Floats:
@@ -358,10 +356,34 @@ def _plain(law: Law, rows: Rows, settings: Settings, progress: Progress | None, 
     assert found.covariance is not None
     assert found.scales is not None
     posterior = Posterior(found.theta, found.covariance, found.scales)
-    message = f"{why}: auto takes {law.name}, the law of fewest parameters, fitted plainly"
+    message = (
+        f"{why}: auto takes {law.name}, the law of fewest parameters, fitted plainly, with the intervals that weak "
+        "priors leave"
+    )
     member = {"law": law.name, "variant": PLAIN, "weight": 1.0, "inner_error": None}
+    # What resampling so few rows was warned of does not hold of the posterior, which takes its place.
+    warnings = tuple(w for w in fit.warnings if w.code not in ("SL204", "SL305", "SL308"))
+    fit = replace(
+        fit, members=(member,), posterior=posterior, warnings=(*warnings, Notice("SL314", "warning", message))
+    )
+    return _with_posterior_draws(fit, found.coordinates, posterior, settings) if settings.bootstrap > 1 else fit
+
+
+def _with_posterior_draws(fit: Fit, coordinates: Coordinates, posterior: Posterior, settings: Settings) -> Fit:
+    """The fit with draws of the posterior: half about its own mean, half about the plain fit, which may lie apart."""
+    count = min(settings.bootstrap, MOST_DRAWS)
+    rng = np.random.default_rng([settings.seed, 6])
+    plain = coordinates.from_array(fit.optimum_row())[0]
+    centers = np.where((np.arange(count) % 2 == 0)[:, None], plain, posterior.theta)
+    theta = centers + rng.multivariate_normal(np.zeros(len(plain)), posterior.covariance, size=count, method="eigh")
+    with np.errstate(over="ignore"):
+        draws = coordinates.to_array(theta)
+    draws = draws[np.isfinite(draws).all(axis=1)]
     return replace(
-        fit, members=(member,), posterior=posterior, warnings=(*fit.warnings, Notice("SL314", "warning", message))
+        fit,
+        draws=draws,
+        params=estimates(fit.entry, fit.values, draws, settings.level, coordinates.fixed),
+        bootstrap={"n": count, "resample": "posterior", "failed": count - len(draws), "level": settings.level},
     )
 
 

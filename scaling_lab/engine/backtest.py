@@ -15,13 +15,13 @@ from ..errors import BadInput, LabError, UsageError
 from ..laws import LAWS, Law, get_law
 from ..quantities import ALIASES
 from ..tables import Rows, Table, column_numbers, read_table
-from .auto import auto_rows, baselines, choice, fitting_laws
+from .auto import LEVEL, auto_rows, baselines, choice, fitting_laws
 from .blend import NAME
 from .coordinates import Coordinates
-from .diagnostics import leaning
+from .diagnostics import leaning, leaning_choice
 from .fit import Progress, Settings, fit_rows, law_rows
 from .metrics import Metrics, band, coverage, interval_score, metrics
-from .predict import predict
+from .predict import interval, predict
 from .result import Fit, Notice
 from .solve import Objective
 
@@ -252,8 +252,13 @@ def _score(law: Law, table: Table, train: Rows, test: Rows, settings: Settings, 
         predicted=found.value,
         low=found.low,
         high=found.high,
-        held_out=() if fit.law == NAME else _leaning(fit, train, test, settings),
+        held_out=_leaning_choice(fit, test) if fit.law == NAME else _leaning(fit, train, test, settings),
     )
+
+
+def _leaning_choice(fit: Fit, test: Rows) -> tuple[Notice, ...]:
+    low, high = interval(fit, test.x, LEVEL)
+    return leaning_choice(np.log(fit.at(test.x) / test.y), np.log(high / low) / 2, LEVEL)
 
 
 def _leaning(fit: Fit, train: Rows, test: Rows, settings: Settings) -> tuple[Notice, ...]:

@@ -368,7 +368,8 @@ _ENTRIES = (
         "fit: the mean error (in log loss) of the rows above each inner cut, over its standard error from the scatter "
         "of the runs and the doubt of the parameters; the mean of that over three cuts or more lies further from zero "
         "than {engine.uncertainty.BIASED:g}. backtest: the same for the held-out rows, further than "
-        "{engine.diagnostics.HELD_OUT:g}.",
+        "{engine.diagnostics.HELD_OUT:g}; for auto a mean error above {engine.diagnostics.SHARED:g} times the half "
+        "width of its 90 % intervals (its false alarms are not measured).",
         (
             "compare laws on the same split: backtest --law all",
             "fit only the larger runs, whose law is nearer to the target's",

@@ -43,6 +43,9 @@ REFITTED = 6
 INFLUENCE = 1.75
 UNSETTLED = 0.05
 HELD_OUT = 2.2
+# That of a choice of laws beyond this many times the half width of its own intervals, were all errors one and the same:
+# at 90 % that is two standard errors of a normal.
+SHARED = 1.2
 
 
 def check_identified(coordinates: Coordinates, rows: Rows) -> None:
@@ -486,6 +489,22 @@ def lent(params: Mapping[str, Mapping[str, float | None]]) -> tuple[Notice, ...]
         return ()
     shares = ", ".join(f"{name} ({share:.0%})" for name, share in most.items())
     return (_warning("SL315", f"most of what is known of {shares} is borrowed from --prior; the table tells the rest"),)
+
+
+def leaning_choice(errors: Floats, half_width: Floats, level: float) -> tuple[Notice, ...]:
+    """A warning where a choice of laws misses held-out rows to one side by more than its intervals (m,) allow for.
+
+    Errors of log predictions (m,) beyond the data share their cause: they are taken for one single error.
+    """
+    mean, allowed = float(np.mean(errors)), SHARED * float(np.mean(half_width))
+    if len(errors) < 3 or abs(mean) <= allowed:
+        return ()
+    message = (
+        f"auto predicts the held-out runs too {'high' if mean > 0 else 'low'} by {abs(mean):.2%} in the mean, more "
+        f"than {SHARED:g} times the half width of its {level:.0%} intervals: what the table shows below the split does "
+        "not go on above it"
+    )
+    return (_warning("SL402", message),)
 
 
 def leaning(

@@ -14,6 +14,7 @@ from scipy.optimize import minimize
 
 from ..laws import Law
 from .coordinates import Coordinates
+from .solve import thinned
 
 Floats = NDArray[np.float64]
 
@@ -38,6 +39,14 @@ def mild_weights(size: Floats, weights: Floats) -> Floats:
     """Weights (n,) times a mild power of compute (n,), with mean one."""
     found = weights * (size / size.max()) ** COMPUTE_POWER
     return np.asarray(found / found.mean())
+
+
+def evenly(size: Floats, most: int) -> NDArray[np.intp]:
+    """Which of n rows of sizes (n,) stand for all: every one, or `most`, both ends and one of each stretch between."""
+    order = np.argsort(size, kind="stable")
+    if len(size) > most:
+        order = np.concatenate([order[:1], order[1:-1][thinned(len(size) - 2, most - 2)], order[-1:]])
+    return np.sort(order)
 
 
 @dataclass(frozen=True)
@@ -69,9 +78,8 @@ class Seen:
 
     @classmethod
     def of(cls, x: Mapping[str, Floats], y: Floats, size: Floats, run: NDArray[Any], weights: Floats) -> Seen:
-        """All of n rows, or MOST_ROWS of them taken evenly along their `size`, which is compute; each array is (n,)."""
-        order = np.argsort(size, kind="stable")
-        keep = np.sort(order[np.unique(np.linspace(0, len(y) - 1, min(len(y), MOST_ROWS)).astype(int))])
+        """All of n rows, or MOST_ROWS of them along their `size`, which is compute; each array is (n,)."""
+        keep = evenly(size, MOST_ROWS)
         _, number = np.unique(run[keep].astype(str), return_inverse=True)
         log_x = np.log(np.column_stack([values[keep] for values in x.values()]))
         weights = weights[keep] / np.mean(weights[keep])

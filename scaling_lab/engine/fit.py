@@ -95,6 +95,10 @@ class Settings:
             raise UsageError(f"no intervals by {self.intervals!r}; known: {', '.join(METHODS)}")
         if self.intervals == "emcee" and self.bootstrap < 2:
             raise UsageError("--intervals emcee takes its intervals from draws; give --bootstrap 2 or more")
+        if self.intervals != "bootstrap" and self.resample not in ("runs", "rows"):
+            raise UsageError(
+                f"--resample {self.resample} is a way to bootstrap, which --intervals {self.intervals} is not"
+            )
         if self.prior is not None and self.intervals != "bootstrap":
             raise UsageError(f"--intervals {self.intervals} knows no --prior; take --intervals bootstrap")
         if self.device not in ("cpu", "cuda"):
@@ -121,7 +125,7 @@ def fit(
     where: str | None = None,
     weights: str | None = None,
     device: Literal["cpu", "cuda"] = "cpu",
-    prior: Fit | None = None,
+    prior: Fit | str | os.PathLike[str] | None = None,
     prior_sd: float | None = None,
     params_column: str | None = None,
     drop_bad: bool = False,
@@ -148,12 +152,20 @@ def fit(
         intervals=intervals,
         fix=fix or {},
         device=device,
-        prior=None if prior is None else Borrowed.of(prior, FAMILY_SD if prior_sd is None else prior_sd),
+        prior=_borrowed(prior, prior_sd),
         seed=seed,
         workers=workers,
     )
     rows = law_rows(laws[0], read, weights=weights, drop_bad=drop_bad)
     return auto_rows(laws, rows, settings, progress) if law == NAME else fit_rows(laws[0], rows, settings, progress)
+
+
+def _borrowed(prior: Fit | str | os.PathLike[str] | None, sd: float | None) -> Borrowed | None:
+    """The exponents of a fit, or of the FIT.json at a path."""
+    if prior is None:
+        return None
+    other = prior if isinstance(prior, Fit) else Fit.load(prior)
+    return Borrowed.of(other, FAMILY_SD if sd is None else sd)
 
 
 def law_rows(law: Law, table: Table, *, weights: str | None = None, drop_bad: bool = False) -> Rows:
@@ -259,7 +271,7 @@ def _drawn_to(coordinates: Coordinates, rows: Rows, settings: Settings) -> tuple
         theta = optimum(coordinates, rows, settings, settings.prior.pull(coordinates, first * scale)).theta
     predicted = np.asarray(coordinates.law.predict(dict(rows.x), **coordinates.to_params(theta[None, :])))[0]
     residuals = objective.residual(predicted, objective.scale(rows.y))
-    unit = objective_unit(objective, residuals, rows.weights, len(theta) / 2)
+    unit = objective_unit(objective, residuals, rows.weights, len(theta))
     return settings.prior.pull(coordinates, unit * scale), alone
 
 

@@ -194,6 +194,11 @@ def bootstrap(fit: Fit) -> str:
     account = fit.bootstrap
     if not account.get("n"):
         return "no bootstrap: the parameters have no intervals, and predictions leave their doubt out"
+    if account["resample"] == "posterior":
+        return (
+            f"{plural(int(account['n']), 'draw')} of the posterior under weak priors, half about its own mean and half "
+            "about the plain fit"
+        )
     if account["resample"] not in REFITS:
         return (
             "no bootstrap: the runs are too few to resample and the rows of a run share its error; the parameters have "

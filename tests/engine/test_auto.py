@@ -480,3 +480,28 @@ def test_the_calibration_is_read_as_it_was_written(chosen: Fit, tmp_path: Path) 
     assert on_disk["calibration"] == asdict(chosen.calibration)
     assert on_disk["members"] == list(chosen.members)
     assert on_disk["baselines"] == dict(chosen.baselines)
+
+
+def test_a_choice_that_misses_to_one_side_is_told() -> None:
+    table = chinchilla_table(0.004, 7)
+    compute = table.params * table.tokens
+    bent = table.assign(loss=table.loss * np.where(compute > compute.quantile(0.6), 0.93, 1.0))
+    codes = {}
+    for name, runs in (("sound", table), ("bent", bent)):
+        scored = backtest(runs, "auto", test_fraction=0.4, settings=Settings(bootstrap=0)).laws[0]
+        codes[name] = {notice.code for notice in scored.warnings}
+    assert "SL402" in codes["bent"]
+    assert "SL402" not in codes["sound"]
+
+
+def test_few_rows_have_draws_of_the_posterior_about_the_plain_fit() -> None:
+    few = chinchilla_table(0.005, 3).iloc[[0, 4, 8, 13, 17, 22, 26]]
+    found = fit("auto", few, bootstrap=400)
+    assert found.members[0]["variant"] == "plain"
+    assert found.bootstrap["resample"] == "posterior"
+    assert "SL308" not in {w.code for w in found.warnings}
+    split = allocate(found, 1e23)
+    n_low, n_high = split.params.ci
+    truth = allocate(fit("chinchilla", chinchilla_table(), bootstrap=0), 1e23).params.value
+    assert n_low < truth < n_high
+    assert found.draws.shape == (400, 4)
