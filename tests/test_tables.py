@@ -808,6 +808,12 @@ def test_sizes_that_no_measurement_has_are_refused(cell: str) -> None:
     assert "no size that a measurement has" in str(fault.value)
 
 
+def test_a_condition_may_have_a_part_without_columns() -> None:
+    frame = pd.DataFrame({"params": [1e7, 1e8], "tokens": [1e9, 1e9], "loss": [3.0, 2.9]})
+    for where in ("1 < 2 and params > 2e7", "0 < 1 < params - 2e7", "params > 2e7 or 2 in [1]", "not (params < 2e7)"):
+        assert len(read_table(frame, where=where).frame) == 1, where
+
+
 def test_dates_truths_and_complex_numbers_are_no_numbers() -> None:
     for odd, shown in (
         (pd.Series(pd.period_range("2024-01", periods=2, freq="M")), "2024-01"),

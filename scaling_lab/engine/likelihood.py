@@ -390,7 +390,8 @@ def _followed(found: Likelihood, steps: Floats) -> tuple[Floats, int]:
     the parameters are those that come nearest to it (Bates and Watts 1988, parameter-effects curvature).
     """
     rows, objective, s = found.rows, found.objective, found.shape
-    f = found.coordinates.model(rows.x, found.theta[None, :])
+    with np.errstate(all="ignore"):  # second derivatives may overflow, and only the first are used
+        f = found.coordinates.model(rows.x, found.theta[None, :])
     value = np.broadcast_to(f.value, (1, rows.used))[0]
     per = value if objective.on == "log" else np.ones(rows.used)
     jac = np.stack([np.broadcast_to(f.grad.get(i, 0.0), (1, rows.used))[0] / per for i in range(steps.shape[1])])

@@ -394,8 +394,7 @@ def _damped_steps(
         h = hessian / scale[:, :, None]
         h /= scale[:, None, :]
     every = np.arange(g.shape[1])
-    # Beyond this LAPACK finds no eigenvalues: the curvature of a term that was driven to nothing, against its scale.
-    usable = np.asarray((np.abs(h) < 1e120).all(axis=(1, 2)) & np.isfinite(g).all(axis=1))
+    usable = np.asarray(np.isfinite(h).all(axis=(1, 2)) & np.isfinite(g).all(axis=1))
     if not usable.all():
         h[~usable], g = np.eye(len(every)), np.where(usable[:, None], g, 0.0)
     matrix = h.copy()
@@ -403,15 +402,37 @@ def _damped_steps(
     s, pivot = solve_positive(matrix, -g)
     if not (pivot > 0).all():
         bent = np.flatnonzero(~(pivot > 0))
-        values = np.linalg.eigvalsh(matrix[bent])
-        shift = 1e-2 * np.abs(values[:, -1]) - np.minimum(values[:, 0], 0.0)
+        low, high = _spectrum(matrix[bent])
+        shift = 1e-2 * np.abs(high) - np.minimum(low, 0.0)
         matrix[bent[:, None], every, every] += shift[:, None]
         s[bent] = _solve(matrix[bent], -g[bent])
     with np.errstate(over="ignore"):  # an infinite step, which the cap makes none
         step = s / scale
     s *= (1.0 / np.maximum(np.max(np.abs(step) / cap, axis=1, initial=0.0), 1.0))[:, None]
-    promised = -np.sum(g * s, axis=1) - 0.5 * np.sum(s * (h @ s[:, :, None])[:, :, 0], axis=1)
+    with np.errstate(all="ignore"):
+        promised = -np.sum(g * s, axis=1) - 0.5 * np.sum(s * (h @ s[:, :, None])[:, :, 0], axis=1)
+    # Numbers from 1 to 1e140, of a term driven to nothing, leave no step that could be worked out.
+    usable &= np.isfinite(promised)
+    s = np.where(usable[:, None], s, 0.0)
     return s / scale, np.where(usable, promised, -1.0), np.where(pivot > 0, pivot, 0.0)
+
+
+def _spectrum(matrix: Floats) -> tuple[Floats, Floats]:
+    """The least and the largest eigenvalue of symmetric matrices (b, p, p), each (b,).
+
+    Where LAPACK finds none, as of numbers from 1 to 1e140 (a term driven to nothing, against its scale), Gershgorin's
+    bounds, which lie outside them.
+    """
+    try:
+        values = np.linalg.eigvalsh(matrix)
+        return np.asarray(values[:, 0]), np.asarray(values[:, -1])
+    except np.linalg.LinAlgError:
+        if len(matrix) > 1:
+            low, high = zip(*(_spectrum(one[None]) for one in matrix), strict=True)
+            return np.concatenate(low), np.concatenate(high)
+    middle = np.diagonal(matrix, axis1=1, axis2=2)
+    around = np.sum(np.abs(matrix), axis=2) - np.abs(middle)
+    return np.min(middle - around, axis=1), np.max(middle + around, axis=1)
 
 
 def solve_positive(matrix: Floats, right: Floats) -> tuple[Floats, Floats]:

@@ -7,6 +7,7 @@ import operator
 import re
 import warnings
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -144,13 +145,13 @@ class _Expression:
         """Whether a condition holds (n,)."""
         if isinstance(node, ast.BoolOp):
             join = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
-            return join.reduce([self.mask(part) for part in node.values])
+            return reduce(join, [self.mask(part) for part in node.values])
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return ~self.mask(node.operand)
         if isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
             pairs = zip(node.ops, sides, sides[1:], strict=False)
-            return np.logical_and.reduce([self.compare(op, left, right) for op, left, right in pairs])
+            return reduce(np.logical_and, [self.compare(op, left, right) for op, left, right in pairs])
         if isinstance(node, ast.Name):
             return self.truth(node)
         raise self.fault()
@@ -178,7 +179,7 @@ class _Expression:
     def member(self, left: ast.expr, right: ast.expr) -> Any:
         """Whether a column's value is one of a list (n,), or its text holds another text (n,)."""
         if isinstance(right, (ast.List, ast.Tuple, ast.Set)) and right.elts:
-            return np.logical_or.reduce([self.compare(ast.Eq(), left, item) for item in right.elts])
+            return reduce(np.logical_or, [self.compare(ast.Eq(), left, item) for item in right.elts])
         if isinstance(left, ast.Constant) and isinstance(left.value, str) and isinstance(right, ast.Name):
             part = left.value
             return np.array([part in cell for cell in self.text(right)], dtype=bool)

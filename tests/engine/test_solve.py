@@ -230,16 +230,39 @@ def test_small_positive_matrices_are_solved_and_others_are_told() -> None:
     assert (found[3] == 0).all()
 
 
-def test_a_curvature_that_lapack_can_do_nothing_with_is_no_step_and_no_crash() -> None:
+def test_a_curvature_that_lapack_can_do_nothing_with_gives_no_step_uphill() -> None:
     """The second derivatives of a term that was driven to 1e-140, against its first, as the fuzz of tables met them."""
-    hessian = np.array([[1.0, -0.3, 7e-8], [-0.3, 1.0, 1e-7], [7e-8, 1e-7, -1.59e140]])[None]
-    some = np.array([[[2.0, 0.1, 0.0], [0.1, 1.0, 0.0], [0.0, 0.0, 1.0]]])
-    both = np.concatenate([hessian, some])
-    step, promised, _ = solve._damped_steps(
-        np.ones((2, 3)), both, np.ones((2, 3)), np.full(2, 1e-7), np.full((2, 3), 1e300)
+    small = 1e-7 * np.array(
+        [
+            [-1.0, -1.0, -1.0, 0.707106781, 0.999367149],
+            [-1.0, 15.2458396, -1.0, -24.4476004, 0.999367149],
+            [-1.0, -1.0, 14.7811174, 0.707106781, -34.0047801],
+            [0.707106781, -24.4476004, 0.707106781, -1.46579620e77, 0.903460892],
+            [0.999367149, 0.999367149, -34.0047801, 0.903460892, -1.59012611e147],
+        ]
     )
-    assert promised[0] == -1
-    assert np.allclose(step[1], np.linalg.solve(some[0], -np.ones(3)), rtol=1e-6)
+    both = np.stack([small, np.diag([2.0, 1.0, 1.0, 1.0, 1.0])])
+    step, promised, _ = solve._damped_steps(
+        np.ones((2, 5)), both, np.ones((2, 5)), np.full(2, 1e-7), np.full((2, 5), 1e300)
+    )
+    assert (np.isfinite(step[0]).all() and promised[0] >= 0) or (not step[0].any() and promised[0] == -1)
+    assert np.allclose(step[1], [-0.5, -1, -1, -1, -1], rtol=1e-6)
+
+
+def test_the_spectrum_is_numpys_and_its_bounds_where_numpy_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = np.random.default_rng(0).normal(size=(3, 4, 4))
+    some = parts + parts.transpose(0, 2, 1)
+    values = np.linalg.eigvalsh(some)
+    for found, wanted in zip(solve._spectrum(some), (values[:, 0], values[:, -1]), strict=True):
+        assert np.array_equal(found, wanted)
+
+    def fails(matrix: np.ndarray) -> None:
+        raise np.linalg.LinAlgError
+
+    monkeypatch.setattr(np.linalg, "eigvalsh", fails)
+    low, high = solve._spectrum(some)
+    assert (low <= values[:, 0]).all()
+    assert (high >= values[:, -1]).all()
 
 
 @pytest.mark.parametrize("spread", [0.0, 1e-9, 3e-6])
