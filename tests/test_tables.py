@@ -833,3 +833,6 @@ def test_half_a_surrogate_pair_is_text_like_any_other(tmp_path: Path) -> None:
     assert read_table(path).text("\ud800").tolist() == ["\udfff"]
     frame = pd.DataFrame([[1e7, 1e9, 3.0, 1]], columns=pd.Index(["params", "tokens", "loss", "\ud800"], dtype=object))
     assert rows(frame).used == 1
+    named = pd.DataFrame({"params": [1e7, 1e7], "tokens": [1e9, 1e9], "loss": [3.0, 3.0]})
+    named["run_id"] = pd.Series(["\ud800", "\ud800"], dtype=object)
+    assert dict(rows(named).dropped) == {"duplicate row": 1}

@@ -89,6 +89,8 @@ class Settings:
             raise UsageError(f"no objective {self.objective.name!r}; known: huber, l2, l1")
         if not 0 < self.objective.delta < math.inf:
             raise UsageError(f"delta is {self.objective.delta:g}; give a number above zero")
+        if not 1e-100 < self.objective.delta < 1e100:
+            raise UsageError(f"delta is {self.objective.delta:g}, where residuals of log loss are about 0.01")
         if self.resample not in RESAMPLES:
             raise UsageError(f"no resampling of {self.resample!r}; known: {', '.join(RESAMPLES)}")
         if self.intervals not in METHODS:

@@ -200,13 +200,11 @@ def _faults(table: Table, name: str, values: Floats, text: Mapping[int, str], po
 
 def _groups(table: Table) -> tuple[NDArray[Any], bool]:
     """The run of each row: `run_id` where the table has it, else each row for itself."""
-    import pandas as pd
-
     if not table.has("run_id"):
         return np.arange(len(table.frame)), False
     ids = table.text("run_id")
     # A row without an id is a run of its own, not one of a run called "".
-    nameless = np.flatnonzero(pd.Series(ids).str.strip().to_numpy(dtype=object) == "")
+    nameless = [row for row, name in enumerate(ids) if not name.strip()]
     ids[nameless] = [f"row {row}" for row in nameless]
     return ids, True
 
@@ -242,7 +240,8 @@ def _mark_duplicates(
     """Marks rows that repeat a run's measurement; a repeat with another value raises BadInput, or marks all of them."""
     import pandas as pd
 
-    keys = pd.DataFrame({name: values for name, values in numbers.items() if name != target} | {"run": group})
+    run, _ = pd.factorize(group)
+    keys = pd.DataFrame({name: values for name, values in numbers.items() if name != target} | {"run": run})
     keys = keys.drop(index=list(out))
     if not keys.duplicated().any():
         return

@@ -288,6 +288,7 @@ def test_a_term_that_the_data_lack_is_reported_at_its_bound() -> None:
         ({"fix": {"alfa": 1.0}}, "no parameter 'alfa'; did you mean 'alpha'"),
         ({"fix": {"alpha": -1.0}}, "outside what chinchilla allows"),
         ({"delta": 0.0}, "above zero"),
+        ({"delta": 1e-320}, "residuals of log loss are about 0.01"),
         ({"resample": "files"}, "no resampling of"),
         ({"starts": 0}, "at least 1"),
     ],
