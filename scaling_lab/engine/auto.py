@@ -405,7 +405,8 @@ def calibrate(inner: Sequence[Inner], members: Sequence[Member]) -> Calibration:
 
     best = min(product(NEAR.tolist(), FAR.tolist(), SPREAD.tolist()), key=score)
     near, far_out, apart = (WIDER * part for part in best)
-    return Calibration(near, far_out, apart, level=LEVEL, cuts=len(inner), held_out=len(e))
+    error = float(np.sum(w * np.abs(e)) / len(inner))
+    return Calibration(near, far_out, apart, level=LEVEL, cuts=len(inner), held_out=len(e), error=error)
 
 
 def _assemble(
@@ -429,6 +430,7 @@ def _assemble(
     residuals = settings.objective.residual(predicted, settings.objective.scale(rows.y))
     # Both variants of a law begin with the same starts.
     solved = {m.law.name: fitted[m.label].solved for m in members}.values()
+    simple = {name: _baseline_error(inner, name) for name in inner[0].predicted if name.rstrip("~") not in LAWS}
     sd = residual_spread(residuals, rows.used, max(len(fitted[m.label].theta) for m in members))
     return Fit(
         law=NAME,
@@ -448,13 +450,13 @@ def _assemble(
         rows={"read": rows.read, "used": rows.used, "dropped": dict(rows.dropped), "runs": rows.runs},
         noise=Noise(sd=sd, drift=calibration.far / 1.645, cuts=calibration.cuts),
         points=points,
-        warnings=diagnostics.of_table(members[0].law, rows),
+        warnings=(*diagnostics.of_table(members[0].law, rows), *diagnostics.beaten(calibration.error, simple)),
         notes=(*rows.notes, *notes),
         seed=settings.seed,
         made_by=stamp(rows.name, rows.sha256),
         members=tuple(m.to_dict() for m in members),
         calibration=calibration,
-        baselines={name: _baseline_error(inner, name) for name in inner[0].predicted if name not in fitted},
+        baselines=simple,
     )
 
 

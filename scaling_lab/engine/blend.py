@@ -56,7 +56,8 @@ class Calibration:
     """Half widths of intervals at `level`, in log loss, as the inner backtests demand them.
 
     A point at a distance of d factors e from the rows, where the members' spread is s, has the half width
-    sqrt(near² + (far * d)² + (spread * s)²). `cuts` inner backtests with `held_out` predictions in all were made.
+    sqrt(near² + (far * d)² + (spread * s)²). `cuts` inner backtests with `held_out` predictions in all were made, and
+    `error` is the mean absolute error of the members' weighted mean in them (of log loss; the weights have seen it).
     """
 
     near: float
@@ -65,6 +66,7 @@ class Calibration:
     level: float
     cuts: int
     held_out: int
+    error: float
 
     def half_width(self, distance: Floats, spread: Floats, level: float) -> Floats:
         """Of points (n,) at their distances and spreads (n,)."""

@@ -348,6 +348,16 @@ _ENTRIES = (
         "--prior: more than {engine.diagnostics.BORROWED:g} of the information on an exponent is the other fit's.",
         ("add runs that tell the exponent by themselves", "compare another family's fit, or a larger --prior-sd"),
     ),
+    Code(
+        "SL316",
+        "warning",
+        "baseline-wins",
+        "something simple predicted better than the weighted laws",
+        "auto weighs laws against each other; where the last point or a plain power law in compute beats their mean, "
+        "none of them describes the table.",
+        "fit auto: a baseline's mean error in the inner backtests is below that of the members' weighted mean.",
+        ("look for two families, recipes or unfinished runs in one table", "fit each family by itself, with --where"),
+    ),
     # -------------------------------------------------------------------------------------- 4 what is asked of a fit
     Code(
         "SL401",

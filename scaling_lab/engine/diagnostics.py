@@ -491,6 +491,19 @@ def lent(params: Mapping[str, Mapping[str, float | None]]) -> tuple[Notice, ...]
     return (_warning("SL315", f"most of what is known of {shares} is borrowed from --prior; the table tells the rest"),)
 
 
+def beaten(error: float, baselines: Mapping[str, float | None]) -> tuple[Notice, ...]:
+    """A warning where something simple did better in the inner backtests than the weighted laws."""
+    better = {name: found for name, found in baselines.items() if found is not None and found < error}
+    if not better:
+        return ()
+    name = min(better, key=lambda n: better[n])
+    message = (
+        f"in the inner backtests {name} did better ({better[name]:.2%} off) than the weighted laws ({error:.2%}): the "
+        "laws that were weighed do not suit these runs; look for two families, recipes or kinds of rows in one table"
+    )
+    return (_warning("SL316", message),)
+
+
 def leaning_choice(errors: Floats, half_width: Floats, level: float) -> tuple[Notice, ...]:
     """A warning where a choice of laws misses held-out rows to one side by more than its intervals (m,) allow for.
 

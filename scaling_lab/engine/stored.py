@@ -128,7 +128,7 @@ def _baselines(found: Mapping[str, Any]) -> None:
 
 
 def _calibration(found: Mapping[str, Any]) -> None:
-    for name in ("near", "far", "spread"):
+    for name in ("near", "far", "spread", "error"):
         if _not_below_zero(found[name], f"calibration.{name}") > 0:
             _moderate(found[name], f"calibration.{name}")
     _share(found["level"], "calibration.level")

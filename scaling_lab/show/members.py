@@ -26,9 +26,11 @@ def blended(fit: Fit) -> bool:
 
 
 def rows(fit: Fit) -> list[tuple[str, str, str, str]]:
-    """Name, variant, mean error in the inner backtests and weight of each member, largest weight first."""
+    """Name, variant, mean error in the inner backtests and weight of each member, largest first, then of their mean."""
     ordered = sorted(fit.blend.members, key=lambda m: -m.weight)
-    return [(m.label, VARIANTS[m.variant], words.percent(m.error), words.percent(m.weight)) for m in ordered]
+    listed = [(m.label, VARIANTS[m.variant], words.percent(m.error), words.percent(m.weight)) for m in ordered]
+    assert fit.calibration is not None
+    return [*listed, ("all", "their weighted mean", words.percent(fit.calibration.error), words.percent(1.0))]
 
 
 def baselines(fit: Fit) -> list[tuple[str, str]]:
@@ -64,7 +66,7 @@ def intervals(fit: Fit) -> str:
     if c is None:
         return (
             f"the interval of a prediction is that of {fit.law} with priors and a discrepancy on the same rows, and "
-            "wider by how far that lies from the plain fit; those of the parameters are the plain fit's own"
+            "wider by how far that lies from the plain fit; those of the parameters are that posterior's too"
         )
     near, far, level = (words.percent(share) for share in (c.near, c.far, c.level))
     return (
