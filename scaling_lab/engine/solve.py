@@ -394,7 +394,8 @@ def _damped_steps(
         h = hessian / scale[:, :, None]
         h /= scale[:, None, :]
     every = np.arange(g.shape[1])
-    usable = np.asarray(np.isfinite(h).all(axis=(1, 2)) & np.isfinite(g).all(axis=1))
+    # Sums over the matrix stay finite, as do products with it.
+    usable = np.asarray((np.abs(h) < 1e150).all(axis=(1, 2)) & np.isfinite(g).all(axis=1))
     if not usable.all():
         h[~usable], g = np.eye(len(every)), np.where(usable[:, None], g, 0.0)
     matrix = h.copy()
