@@ -247,7 +247,7 @@ def _gauss_newton(
         if not (np.isfinite(log_law).all() and np.isfinite(jac).all()):
             return np.inf, log_law, jac
         white = scipy.linalg.solve_triangular(chol, np.column_stack([seen.log_y - log_law, jac]), lower=True)
-        with np.errstate(over="ignore"):  # a step so long costs without end, and is not taken
+        with np.errstate(over="ignore", invalid="ignore"):  # a step so long costs without end, and is not taken
             value = 0.5 * float(white[:, 0] @ white[:, 0] + np.sum(precision * (at - middle) ** 2))
         return value, white[:, 0], white[:, 1:]
 

@@ -403,8 +403,8 @@ def _damped_steps(
     s, pivot = solve_positive(matrix, -g)
     if not (pivot > 0).all():
         bent = np.flatnonzero(~(pivot > 0))
-        low, high = _spectrum(matrix[bent])
-        shift = 1e-2 * np.abs(high) - np.minimum(low, 0.0)
+        values = np.linalg.eigvalsh(matrix[bent])
+        shift = 1e-2 * np.abs(values[:, -1]) - np.minimum(values[:, 0], 0.0)
         matrix[bent[:, None], every, every] += shift[:, None]
         s[bent] = _solve(matrix[bent], -g[bent])
     with np.errstate(over="ignore"):  # an infinite step, which the cap makes none
@@ -418,31 +418,14 @@ def _damped_steps(
     return s / scale, np.where(usable, promised, -1.0), np.where(pivot > 0, pivot, 0.0)
 
 
-def _spectrum(matrix: Floats) -> tuple[Floats, Floats]:
-    """The least and the largest eigenvalue of symmetric matrices (b, p, p), each (b,).
-
-    Where LAPACK finds none, as of numbers from 1 to 1e140 (a term driven to nothing, against its scale), Gershgorin's
-    bounds, which lie outside them.
-    """
-    try:
-        values = np.linalg.eigvalsh(matrix)
-        return np.asarray(values[:, 0]), np.asarray(values[:, -1])
-    except np.linalg.LinAlgError:
-        if len(matrix) > 1:
-            low, high = zip(*(_spectrum(one[None]) for one in matrix), strict=True)
-            return np.concatenate(low), np.concatenate(high)
-    middle = np.diagonal(matrix, axis1=1, axis2=2)
-    around = np.sum(np.abs(matrix), axis=2) - np.abs(middle)
-    return np.min(middle - around, axis=1), np.max(middle + around, axis=1)
-
-
 def solve_positive(matrix: Floats, right: Floats) -> tuple[Floats, Floats]:
     """Solutions (b, p) of symmetric matrix (b, p, p) times s = right (b, p), and the least pivot of each matrix.
 
     A matrix whose least pivot is not above zero is not positive definite, and its solution is zero. Several times
     faster than numpy's for many small matrices.
     """
-    left, s = np.ascontiguousarray(matrix.transpose(1, 2, 0)), np.ascontiguousarray(right.T)
+    # Copies: a contiguous view of a single matrix would be worked on in place.
+    left, s = np.array(matrix.transpose(1, 2, 0), order="C"), np.array(right.T, order="C")
     p = len(left)
     least = np.full(left.shape[2], np.inf)
     with np.errstate(all="ignore"):

@@ -249,20 +249,20 @@ def test_a_curvature_that_lapack_can_do_nothing_with_gives_no_step_uphill() -> N
     assert np.allclose(step[1], [-0.5, -1, -1, -1, -1], rtol=1e-6)
 
 
-def test_the_spectrum_is_numpys_and_its_bounds_where_numpy_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = np.random.default_rng(0).normal(size=(3, 4, 4))
-    some = parts + parts.transpose(0, 2, 1)
-    values = np.linalg.eigvalsh(some)
-    for found, wanted in zip(solve._spectrum(some), (values[:, 0], values[:, -1]), strict=True):
-        assert np.array_equal(found, wanted)
-
-    def fails(matrix: np.ndarray) -> None:
-        raise np.linalg.LinAlgError
-
-    monkeypatch.setattr(np.linalg, "eigvalsh", fails)
-    low, high = solve._spectrum(some)
-    assert (low <= values[:, 0]).all()
-    assert (high >= values[:, -1]).all()
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_bent_matrix_is_stepped_downhill_alone_as_among_others(count: int) -> None:
+    """The elimination of a single matrix once ran in place, and its shift was taken of what that had left."""
+    bent = np.array([[1.0, 2.0, 0.0], [2.0, 1.0, 0.5], [0.0, 0.5, -3.0]])
+    gradient = np.array([1.0, -2.0, 0.5])
+    values = np.linalg.eigvalsh(bent)
+    shifted = bent + (1e-2 * abs(values[-1]) - values[0]) * np.eye(3)
+    many = (np.tile(gradient, (count, 1)), np.tile(bent, (count, 1, 1)), np.ones((count, 3)))
+    step, _, pivot = solve._damped_steps(*many, np.zeros(count), np.full((count, 3), 1e300))
+    assert np.allclose(step, np.linalg.solve(shifted, -gradient), rtol=1e-10)
+    assert (pivot == 0).all()
+    before = many[1].copy()
+    solve.solve_positive(many[1], -many[0])
+    assert np.array_equal(many[1], before)
 
 
 @pytest.mark.parametrize("spread", [0.0, 1e-9, 3e-6])

@@ -6,7 +6,7 @@ import copy
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,10 @@ class Damaged:
     content: bytes
     story: str
     words: tuple[str, ...]
+    seed: str = ""
 
     def __repr__(self) -> str:
-        return f"Damaged({self.story}: {' '.join(self.words)})"
+        return f"Damaged(seed {self.seed}, {self.story}: {' '.join(self.words)})"
 
 
 def sound_fits() -> dict[str, str]:
@@ -125,7 +126,12 @@ def damaged_of(fits: Mapping[str, str], rng: random.Random) -> Damaged:
 
 def damaged(fits: Mapping[str, str], salt: str = "") -> st.SearchStrategy[Damaged]:
     """Random damaged fits, each from one seed of hypothesis's (see tables.cases)."""
-    return st.randoms(use_true_random=True).map(lambda rng: damaged_of(fits, random.Random(f"{salt}{rng.random()}")))
+
+    def make(rng: random.Random) -> Damaged:
+        text = f"{salt}{rng.random()}"
+        return replace(damaged_of(fits, random.Random(text)), seed=text)
+
+    return st.randoms(use_true_random=True).map(make)
 
 
 def run_damaged(case: Damaged, folder: Path) -> str:

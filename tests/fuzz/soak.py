@@ -102,7 +102,7 @@ def block(kind: str, number: int, count: int, fits: dict[str, str]) -> Told:
             except Exception as fault:
                 told.ends["broken"] += 1
                 before = told.broken.get(_what(fault), (0, ""))[0]
-                told.broken[_what(fault)] = (before + 1, f"seed {number}, {repr(case)[:1500]}")
+                told.broken[_what(fault)] = (before + 1, repr(case)[:1500])
             finally:
                 signal.alarm(0)
             cpu, wall = time.process_time() - cpu, time.monotonic() - wall

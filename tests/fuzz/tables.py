@@ -8,7 +8,7 @@ import json
 import random
 import string
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,8 @@ NAMES = (
 class Case:
     """A table as bytes (with a file's name) or as a DataFrame, the law, and the options of `fit` as they are typed.
 
-    `options` maps an option's name without dashes to its texts. `story` says what was done to the table.
+    `options` maps an option's name without dashes to its texts. `story` says what was done to the table. `seed` is
+    what random.Random made it from.
     """
 
     table: bytes | pd.DataFrame
@@ -52,6 +53,7 @@ class Case:
     options: tuple[tuple[str, str], ...]
     story: str
     human: bool = False
+    seed: str = ""
 
     def words(self, path: str) -> list[str]:
         """The command line behind `fit`."""
@@ -61,7 +63,7 @@ class Case:
 
     def __repr__(self) -> str:
         shown = self.table if isinstance(self.table, bytes) else self.table.to_csv(index=False)
-        return f"Case({self.story}: fit {' '.join(map(repr, self.words(self.name)))} of {shown!r})"
+        return f"Case(seed {self.seed}, {self.story}: fit {' '.join(map(repr, self.words(self.name)))} of {shown!r})"
 
 
 # ------------------------------------------------------------------------------------------------------ sound tables
@@ -517,4 +519,9 @@ def cases(salt: str = "", quick: bool = False) -> st.SearchStrategy[Case]:
     far fewer different tables. The price is that a failing case is not made smaller; it is printed whole. `salt`
     makes other cases of the same seeds, of which hypothesis likes the small ones.
     """
-    return st.randoms(use_true_random=True).map(lambda rng: case_of(random.Random(f"{salt}{rng.random()}"), quick))
+
+    def make(rng: random.Random) -> Case:
+        text = f"{salt}{rng.random()}"
+        return replace(case_of(random.Random(text), quick), seed=text)
+
+    return st.randoms(use_true_random=True).map(make)
