@@ -356,10 +356,10 @@ def test_l1_under_heavy_outliers_is_as_low_as_simplex_searches_from_there() -> N
 
 
 def test_a_lower_optimum_of_a_random_start_is_taken_audited_again_and_said() -> None:
-    """Ranked starts that all lie in the wrong valley: the audit must find the other, and say that it did."""
+    """A single ranked start that ends far above the optimum: the audit must find that, and say that it did."""
     table = chinchilla_table(0.01)
     rows, coordinates = law_rows(LAWS["kaplan-nd"], read_table(table)), Coordinates(LAWS["kaplan-nd"], {})
-    settings = Settings(starts=1, polish=(1, 0), seed=0)
+    settings = Settings(starts=1, polish=(1, 0), seed=1)
     lonely = optimum(coordinates, rows, replace(settings, audit=0))
     audited = optimum(coordinates, rows, settings)
     good = optimum(coordinates, rows, Settings())
