@@ -5,20 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from scaling_lab.laws import LAWS, Law
-from scaling_lab.quantities import QUANTITIES
+from scaling_lab.quantities import quantity
+from scaling_lab.show.terminal import bounds
 
 
 def section(law: Law) -> str:
     """One law in Markdown."""
-    bounds = {"positive": "above 0", "negative": "below 0", "real": "none"}
     lines = [
         f"## `{law.name}`",
         f"{law.title}. {law.source}.",
         f"```\n{law.target} = {law.formula}\n```",
-        "Inputs: " + ", ".join(f"`{n}` ({QUANTITIES[n].unit}: {QUANTITIES[n].meaning})" for n in law.inputs) + ".",
+        "Inputs: " + ", ".join(f"`{n}` ({quantity(n).unit}: {quantity(n).meaning})" for n in law.inputs) + ".",
         "| parameter | unit | bounds | starts | meaning |\n| --- | --- | --- | --- | --- |\n"
         + "\n".join(
-            f"| {p.name} | {p.unit} | {bounds[p.domain]} | {p.start[0]:g} to {p.start[1]:g} | {p.meaning} |"
+            f"| {p.name} | {p.unit} | {bounds(p)} | {p.start[0]:g} to {p.start[1]:g} | {p.meaning} |"
             for p in law.params
         ),
     ]

@@ -9,7 +9,7 @@ from typing import Literal
 
 from .errors import BadInput
 
-Domain = Literal["positive", "nonnegative", "real", "text"]
+Domain = Literal["positive", "nonnegative", "share", "real", "text"]
 
 
 @dataclass(frozen=True)
@@ -143,9 +143,57 @@ QUANTITIES: dict[str, Quantity] = _table(
     Quantity("width", "", "model width", ("d_model", "hidden_size", "model_dim")),
     Quantity("depth", "layers", "transformer layers", ("n_layer", "n_layers", "num_hidden_layers")),
     Quantity("heads", "", "attention heads", ("n_head", "n_heads")),
-    Quantity("experts", "count", "experts of a mixture", ("n_experts",)),
-    Quantity("sparsity", "share", "share of weights removed", (), "nonnegative"),
+    Quantity("experts", "count", "experts of a mixture; 1 is a dense model", ("n_experts", "num_experts")),
+    Quantity("sparsity", "share", "share of weights removed, or of experts not used for a token", (), "share"),
+    Quantity("granularity", "", "how many times finer the experts are than a dense layer's width"),
+    Quantity("streams", "count", "parallel streams of one model", ("n_streams",)),
+    Quantity("tokens_per_param", "tokens/param", "training tokens for each parameter M", ("token_multiplier", "M")),
+    Quantity("examples", "count", "examples in the training set", ("train_examples", "n_examples")),
+    Quantity("samples", "count", "training samples seen, repeated ones each time", ("samples_seen",)),
+    Quantity("unique_samples", "count", "distinct training samples: the size of a pool", ("pool_samples",)),
+    Quantity("ratio", "share", "share of the mixture that is the corpus whose loss is predicted", (), "share"),
+    Quantity("learnability", "", "how easily a domain is learnt: K of the cross-domain D-CPT law", ()),
+    Quantity("datastore_tokens", "count", "tokens that a retrieval datastore holds", (), "nonnegative"),
+    Quantity("pretrain_tokens", "count", "tokens of pre-training behind a fine-tuned model", ()),
+    Quantity("growth_tokens", "count", "tokens before a small model is stacked into the large one", ()),
+    Quantity(
+        "loss_unigram_norm",
+        "nats/token",
+        "loss minus that of a unigram model on the same tokens: comparable across vocabularies, below zero",
+        ("unigram_normalised_loss", "unigram_normalized_loss"),
+        "real",
+    ),
+    Quantity("source_loss", "nats/token", "loss on another corpus, or of the models of another one", ()),
+    Quantity("bpb", "bits/byte", "bits per byte of a text, or of the right answer", ("bits_per_byte",)),
+    Quantity("accuracy", "share", "share of a task's items that are right", ("acc",), "share"),
+    Quantity(
+        "error", "share", "share of a task's items that are wrong, or the mean of several tasks", ("err",), "share"
+    ),
+    Quantity("pass_rate", "share", "chance that one sampled answer is right", ("pass_until",), "share"),
+    Quantity("bleu", "BLEU", "BLEU score of translations", (), "nonnegative"),
 )
+
+# The share of one source in a training mixture: w_NAME, as many columns as there are sources.
+SHARE_PREFIX = "w_"
+
+
+def quantity(name: str) -> Quantity:
+    """What is known of a column: that of the table above, the share of a source, or a size of no unit above zero."""
+    if name in QUANTITIES:
+        return QUANTITIES[name]
+    if name.startswith(SHARE_PREFIX):
+        return Quantity(name, "share", f"share of {name.removeprefix(SHARE_PREFIX)} in the mixture", domain="share")
+    return Quantity(name, "", f"column {name}", domain="positive")
+
+
+# How a value of each domain is told from one that is none.
+DOMAINS = {
+    "positive": "above zero",
+    "nonnegative": "zero or above",
+    "share": "between 0 and 1",
+    "real": "at all",
+}
+
 
 ALIASES: dict[str, str] = {
     alias: quantity.name for quantity in QUANTITIES.values() for alias in (quantity.name, *quantity.aliases)

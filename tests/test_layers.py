@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "scaling_lab"
 FLOORS = [
     ["__init__", "errors"],
     ["quantities", "files", "accounting", "schedules"],
+    ["domains"],
     ["tables"],
     ["laws", "ingest"],
     ["engine"],
@@ -21,7 +22,7 @@ FLOORS = [
     ["cli"],
     ["__main__"],
 ]
-HEIGHT = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms} | {"proxy": 3}
+HEIGHT = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms} | {"proxy": 4}
 
 
 def imports(path: Path) -> list[str]:
@@ -49,7 +50,7 @@ def test_imports_point_down() -> None:
         for other in imports(path):
             allowed = other == room or HEIGHT[other] < HEIGHT[room]
             if room == "proxy":
-                allowed = other == room or HEIGHT[other] <= 2
+                allowed = other == room or HEIGHT[other] <= 3
             # The package's own front door names what lies behind it, lazily; only the command line may reach proxy.
             if room == "__init__" or (other == "proxy" and room == "cli"):
                 allowed = True

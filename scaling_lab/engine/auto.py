@@ -19,7 +19,16 @@ from .blend import DISCREPANCY, NAME, PLAIN, PRIORS, Blend, Calibration, Member,
 from .bootstrap import Progress
 from .coordinates import Coordinates
 from .discrepancy import Posterior, Scales, Seen, evenly, fit_with_discrepancy, mild_weights
-from .fit import Settings, estimates, fit_points, fit_rows, law_inputs, quick_optimum, solve_linear
+from .fit import (
+    Settings,
+    estimates,
+    fit_points,
+    fit_rows,
+    fitting_laws,
+    law_inputs,
+    quick_optimum,
+    solve_linear,
+)
 from .metrics import metrics
 from .prior import FIRST_NOISE, objective_unit, prior_of
 from .result import Estimate, Fit, Noise, Notice, stamp
@@ -106,15 +115,6 @@ def candidates(has: Sequence[Law]) -> list[Law]:
         return []
     inputs = max((law.inputs for law in laws), key=len)
     return [law for law in laws if law.inputs == inputs]
-
-
-def fitting_laws(table: Table) -> list[Law]:
-    """The laws whose inputs and target the table has, flops also as 6 * params * tokens; none is an empty list."""
-
-    def there(name: str) -> bool:
-        return table.has(name) or (name == "flops" and table.has("params") and table.has("tokens"))
-
-    return [law for law in LAWS.values() if all(map(there, (*law.inputs, law.target)))]
 
 
 def choice(table: Table) -> list[Law]:

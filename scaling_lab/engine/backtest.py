@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from ..accounting import six_nd
 from ..errors import BadInput, LabError, UsageError
-from ..laws import LAWS, Law, get_law
+from ..laws import Law
 from ..quantities import ALIASES
 from ..tables import Rows, Table, column_numbers, read_table
-from .auto import LEVEL, auto_rows, baselines, choice, fitting_laws
+from .auto import LEVEL, auto_rows, baselines, choice
 from .blend import NAME
 from .coordinates import Coordinates
 from .diagnostics import leaning, leaning_choice
-from .fit import Progress, Settings, fit_rows, law_rows
+from .fit import Progress, Settings, fit_rows, fitting_laws, law_of, law_rows
 from .metrics import Metrics, band, coverage, interval_score, metrics
 from .predict import interval, predict
 from .result import Fit, Notice
@@ -148,7 +148,7 @@ def backtest(
         own = replace(settings, objective=replace(settings.objective, on=law.residual))
         try:
             scored.append(_score(law, read, rows.take(train), rows.take(test), own, level))
-            simple |= _score_baselines(law, rows.take(train), rows.take(test), own, simple)
+            simple |= _score_baselines(law, read, rows.take(train), rows.take(test), own, simple)
         except LabError as fault:
             if len(chosen) == 1:
                 raise
@@ -178,7 +178,7 @@ def laws_of(laws: Sequence[str | Law], table: Table) -> list[Law]:
             # What stands for auto carries the inputs, the target and the name; its members are chosen on training rows.
             found.append(replace(choice(table)[0], name=NAME))
         else:
-            found.append(get_law(law))
+            found.append(law_of(law, table))
     return [law for i, law in enumerate(found) if law not in found[:i]]
 
 
@@ -224,10 +224,10 @@ def _split(
 
 
 def _score_baselines(
-    law: Law, train: Rows, test: Rows, settings: Settings, known: Mapping[str, Metrics]
+    law: Law, read: Table, train: Rows, test: Rows, settings: Settings, known: Mapping[str, Metrics]
 ) -> dict[str, Metrics]:
     """Figures of what the law should beat; those that can't be fitted are left out, and the plain law comes once."""
-    first = LAWS.get(law.name) or next(other for other in LAWS.values() if other.inputs == law.inputs and other.priors)
+    first = choice(read)[0] if law.name == NAME else law
     if any(name.startswith("plain") for name in known):
         return {}
     found = baselines(first, train, test, settings)

@@ -12,7 +12,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from ..laws import Law, Param
+from ..laws import Law, Param, get_law
 from .discrepancy import Scales, Seen
 from .solve import one_blas_thread
 
@@ -183,16 +183,14 @@ def weighted_spread(logs: Floats, weights: Floats) -> Floats:
     return np.asarray(np.sqrt(weights @ (logs - mean) ** 2))
 
 
-def members_of(found: Sequence[Mapping[str, Any]], laws: Mapping[str, Law]) -> tuple[Member, ...]:
-    """The members as FIT.json lists them; raises ValueError where one is not known."""
+def members_of(found: Sequence[Mapping[str, Any]]) -> tuple[Member, ...]:
+    """The members as FIT.json lists them; raises UsageError where a law is not known."""
     out = []
     for entry in found:
-        if entry["law"] not in laws:
-            raise ValueError(f"a member's law is {entry['law']!r}, which is not known")
         scales = entry.get("discrepancy")
         out.append(
             Member(
-                laws[entry["law"]],
+                get_law(entry["law"]),
                 entry["variant"],
                 float(entry["weight"]),
                 None if entry["inner_error"] is None else float(entry["inner_error"]),

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import BadInput
 from ..laws import Law, Param
-from .coordinates import Coordinates
+from .coordinates import Coordinates, inward, slope
 from .sandwich import NoCovariance, Sandwich, sandwich
 from .solve import Objective
 
@@ -162,7 +162,7 @@ def _take_covariance(result: LawResult) -> None:
         return
     assert shape is not None
     laws = {p.name: p for p in result.model.law.params}
-    slopes = np.array([1.0 if laws[n].domain == "real" else abs(params[n].value) for n in names])
+    slopes = np.array([slope(laws[n], params[n].value) for n in names])
     # The covariance stands in lmfit's own order of the parameters.
     order = [names.index(name) for name in result.var_names]
     covariance = (shape.covariance * np.outer(slopes, slopes))[np.ix_(order, order)]
@@ -209,7 +209,7 @@ def sample(found: Likelihood, seed: int) -> Chain:
     free = [found.coordinates.free[i] for i in alive]
     # A flat prior on an exponent's logarithm, sampled in the exponent: the valley in which it trades with its term's
     # logarithm is straight there, and the chain forgets several times sooner.
-    curved = [p.domain != "real" and p.name not in found.coordinates.law.linear for p in free]
+    curved = [p.signed and p.name not in found.coordinates.law.linear for p in free]
     plain = np.asarray([c and se < 0.5 for c, se in zip(curved, found.shape.se[alive], strict=True)])
     bounds = np.array([_box(p, float(found.theta[i])) for p, i in zip(free, alive, strict=True)])
     bounds[plain] = np.exp(bounds[plain])
@@ -261,7 +261,8 @@ def _memory(minimizer: Any) -> float:
 def _box(param: Param, center: float) -> tuple[float, float]:
     """The prior's ends in search coordinates; an optimum outside the start range keeps as much room about it."""
     low, high = param.start
-    if param.domain == "real":
+    if not param.signed:
+        low, high = (float(v) for v in inward(param, np.array([low, high])))
         room = WIDER * (high - low)
         return min(low, center) - room, max(high, center) + room
     ends = sorted((float(np.log(abs(low))), float(np.log(abs(high)))))

@@ -433,6 +433,16 @@ _ENTRIES = (
         ("ask for a lower --level", "fit with a larger --bootstrap"),
     ),
     Code(
+        "SL408",
+        "warning",
+        "law-caution",
+        "the law itself says where it is not to be trusted",
+        "Some laws bend, break or hold only in a range: past the last break of a broken power law, say, a further one "
+        "would not show in the fit.",
+        "the law's entry in the catalogue names the places.",
+        ("ask for a point nearer to the data", "compare laws by backtest"),
+    ),
+    Code(
         "SL410",
         "warning",
         "partial-in-fit",

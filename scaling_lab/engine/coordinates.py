@@ -20,7 +20,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Coordinates:
-    """The free parameters of a law as columns theta (B, p): log of positive ones, log of minus negative ones."""
+    """The free parameters of a law as columns theta (B, p).
+
+    The log of positive ones and of minus negative ones, the logit of one's place between two limits, real ones as they
+    are.
+    """
 
     law: Law
     fixed: Mapping[str, float]
@@ -50,11 +54,11 @@ class Coordinates:
 
     def to_theta(self, params: Mapping[str, Floats]) -> Floats:
         """Coordinates (B, p) of free parameters given by name, each (B,)."""
-        return np.column_stack([_inward(p, np.asarray(params[p.name], dtype=float)) for p in self.free])
+        return np.column_stack([inward(p, np.asarray(params[p.name], dtype=float)) for p in self.free])
 
     def to_params(self, theta: Floats) -> dict[str, Floats]:
         """Every parameter by name, each (B, 1), fixed ones included."""
-        found = {p.name: _outward(p, theta[:, [i]]) for i, p in enumerate(self.free)}
+        found = {p.name: outward(p, theta[:, [i]]) for i, p in enumerate(self.free)}
         held = {name: np.full((len(theta), 1), value) for name, value in self.fixed.items()}
         return {name: (found | held)[name] for name in self.law.names}
 
@@ -71,7 +75,7 @@ class Coordinates:
     def duals(self, theta: Floats) -> dict[str, Dual | Floats]:
         """Every parameter by name, the free ones as variables numbered by column of theta."""
         found: dict[str, Dual | Floats] = {
-            p.name: _outward(p, Dual.variable(theta[:, [i]], i)) for i, p in enumerate(self.free)
+            p.name: outward(p, Dual.variable(theta[:, [i]], i)) for i, p in enumerate(self.free)
         }
         held: dict[str, Dual | Floats] = {n: np.full((1, 1), v) for n, v in self.fixed.items()}
         return found | held
@@ -87,11 +91,15 @@ class Coordinates:
         `size` is about that of the target; no answer hangs on it, only how fast it is reached.
         """
         coefficients = {power.coefficient for power in self.law.powers}
-        if self.law.powers and all(self.law.param(name).domain == "positive" for name in coefficients):
+        if self.law.powers and self._signed() and all(self.law.param(n).domain == "positive" for n in coefficients):
             return PowerSum(self, x, size)
         real = np.array([p.domain == "real" for p in self.free], dtype=bool)
         cut = lambda keep: {name: values[keep] for name, values in x.items()}  # noqa: E731
         return ByDual(lambda t: self.model(x, t), real, part=lambda t, keep: self.model(cut(keep), t))
+
+    def _signed(self) -> bool:
+        """Whether every free parameter is searched through the logarithm of its size, or as it is."""
+        return all(p.domain != "between" for p in self.free)
 
     def predictor(self, x: Mapping[str, Floats]) -> Callable[[Floats], Floats]:
         """The law at inputs (n,) as a function of theta (B, p), (B, n): infinite or NaN where it is no number."""
@@ -126,7 +134,7 @@ class Coordinates:
         columns = []
         for p in self.free:
             low, high = p.start
-            ends = (low, high) if p.domain == "real" else sorted(_inward(p, np.array([low, high])))
+            ends = sorted(inward(p, np.array([low, high])))
             columns.append(rng.uniform(ends[0], ends[1], count))
         return np.column_stack(columns) if columns else np.zeros((count, 0))
 
@@ -136,14 +144,35 @@ def ends(x: Mapping[str, Floats]) -> dict[str, Floats]:
     return {name: np.array([values.min(), values.max()]) for name, values in x.items()}
 
 
-def _inward(param: Param, value: Floats) -> Floats:
+# How near to a limit a parameter between two is searched: beyond, the logistic function has no digits left.
+NEAREST = 1e-12
+
+
+def inward(param: Param, value: Floats) -> Floats:
+    """The coordinates of values of one parameter."""
     if param.domain == "real":
         return value
+    if param.domain == "between":
+        low, high = param.limits
+        share = np.clip((value - low) / (high - low), NEAREST, 1 - NEAREST)
+        return np.asarray(np.log(share) - np.log1p(-share))
     return np.log(np.maximum(value if param.domain == "positive" else -value, 1e-300))
 
 
-def _outward(param: Param, theta: Any) -> Any:
+def outward(param: Param, theta: Any) -> Any:
+    """One parameter at its coordinates, which may be dual numbers."""
     if param.domain == "real":
         return theta
+    if param.domain == "between":
+        low, high = param.limits
+        return low + (0.5 * (high - low)) * (1.0 + np.tanh(0.5 * theta))
     size = np.exp(theta)
     return size if param.domain == "positive" else -size
+
+
+def slope(param: Param, value: float) -> float:
+    """How fast a parameter moves with its coordinate."""
+    if param.domain == "between":
+        low, high = param.limits
+        return (value - low) * (high - value) / (high - low)
+    return abs(value) if param.signed else 1.0

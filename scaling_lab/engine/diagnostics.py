@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..accounting import six_nd
 from ..errors import NotIdentified
 from ..laws import Law
+from ..quantities import quantity
 from ..tables import Rows
 from . import codes
 from .coordinates import Coordinates
@@ -91,9 +92,13 @@ def _why(rows: Rows) -> tuple[str, str]:
         return f"all {rows.used} runs have {name} = {kinds[name][0]:.6g}", name
     if len(kinds[name]) < 4:
         return f"the runs have only {len(kinds[name])} values of {name}", name
-    if len(kinds) == 2 and np.ptp(np.log(np.divide(*rows.x.values()))) < 1e-6:
+    if len(kinds) == 2 and all((v > 0).all() for v in rows.x.values()) and _one_ratio(rows):
         return f"all runs have one ratio of {' to '.join(rows.x)}", name
     return "these inputs do not vary in enough ways", name
+
+
+def _one_ratio(rows: Rows) -> bool:
+    return bool(np.ptp(np.log(np.divide(*rows.x.values()))) < 1e-6)
 
 
 def jacobian(coordinates: Coordinates, rows: Rows, theta: Floats) -> Floats:
@@ -164,7 +169,8 @@ def _design(rows: Rows) -> list[Notice]:
                 )
     for name, values in x.items():
         # Sizes read off a figure jitter by less than 1 %: they are one size.
-        kinds = len(np.unique(np.round(np.log(values), 2)))
+        logs = np.log(values) if quantity(name).domain == "positive" else values
+        kinds = len(np.unique(np.round(logs, 2)))
         if kinds < FEW_VALUES:
             found.append(_warning("SL202", f"only {kinds} distinct values of {name}; its exponent rests on few"))
     return found
@@ -432,7 +438,7 @@ def _weak_direction(coordinates: Coordinates, found: Local | None, on: str) -> l
     # What a parameter does to the losses tells whether it takes part, not the size of its own move.
     part = np.abs(moves) * np.linalg.norm(found.jac, axis=0)
     told = [(p, m) for p, m, size in zip(alive, moves, part, strict=True) if size > 0.1 * part.max()]
-    together = ", ".join(f"{p.name} {f'{m:+.2g}' if p.domain == 'real' else f'{100 * m:+.2g} %'}" for p, m in told)
+    together = ", ".join(f"{p.name} {f'{m:+.2g}' if not p.signed else f'{100 * m:+.2g} %'}" for p, m in told)
     share = f"{felt:.2g}" if on == "plain" else f"{100 * felt:.2g} %"
     return [
         _warning(

@@ -119,6 +119,24 @@ def _product(x: Any, y: Any) -> Dual:
     return Dual(x.value * y.value, grad, hess)
 
 
+def _larger(x: Any, y: Any) -> Dual:
+    """The larger of the two, with its own derivatives; at a tie those of x."""
+    a, b = (v if isinstance(v, Dual) else Dual(v) for v in (x, y))
+    first = a.value >= b.value
+
+    def choose(mine: Any, other: Any, key: Any) -> Floats:
+        return np.where(first, mine.get(key, 0.0), other.get(key, 0.0))
+
+    grad = {i: choose(a.grad, b.grad, i) for i in {**a.grad, **b.grad}}
+    hess = {k: choose(a.hess, b.hess, k) for k in {**a.hess, **b.hess}}
+    return Dual(np.maximum(a.value, b.value), grad, hess)
+
+
+def _softplus(x: Dual) -> Dual:
+    share = 0.5 * (1.0 + np.tanh(0.5 * x.value))
+    return x.chain(np.logaddexp(0.0, x.value), share, share * (1.0 - share))
+
+
 def _reciprocal(x: Any) -> Any:
     if not isinstance(x, Dual):
         return 1.0 / np.asarray(x, dtype=float)
@@ -171,5 +189,9 @@ _BINARY: dict[np.ufunc, Callable[[Any, Any], Any]] = {
     np.multiply: _product,
     np.divide: lambda x, y: _product(x, _reciprocal(y)) if isinstance(x, Dual) else _product(_reciprocal(y), x),
     np.power: _power,
+    np.maximum: _larger,
+    np.minimum: lambda x, y: -_larger(-x, -y),
+    # log(exp(x) + exp(y)), whatever their sizes.
+    np.logaddexp: lambda x, y: _sum(_softplus(_sum(x, y, -1.0)), y, 1.0),
 }
 _UNARY[np.negative] = lambda v: (-v, -np.ones_like(v), np.zeros_like(v))

@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadInput, DidNotConverge, NotEnoughData, NotIdentified, UsageError
-from ..laws import Law, Param, get_law
+from ..laws import LAWS, Law, Param, broken_rules, law_for
+from ..quantities import SHARE_PREFIX
 from ..tables import Rows, Table, read_table, rows_for
 from . import diagnostics
 from .bootstrap import Progress, bootstrap
-from .coordinates import Coordinates
+from .coordinates import Coordinates, inward, outward
 from .likelihood import doubt
 from .local import mean_error
 from .metrics import metrics
-from .prior import FAMILY_SD, FIRST_NOISE, Borrowed, information, objective_unit
+from .prior import FAMILY_SD, FIRST_NOISE, Borrowed, information, objective_unit, prior_of
 from .resample import RESAMPLES
 from .result import Estimate, Fit, stamp
 from .solve import (
@@ -63,6 +64,8 @@ WENT_ON = 12
 # Numbers in an array of the bases of linear parameters.
 LINEAR_BLOCK = 300_000
 KEPT_DRAWS = 1000
+# Rounds in which the residuals' size settles, which the strength of a law's own priors hangs on.
+OWN_ROUNDS = 2
 KEPT_POINTS = 20_000
 
 
@@ -145,7 +148,7 @@ def fit(
     from .blend import NAME
 
     read = read_table(table, mapping=mapping, where=where, params_column=params_column)
-    laws = choice(read) if law == NAME else [get_law(law)]
+    laws = choice(read) if law == NAME else [law_of(law, read)]
     settings = Settings(
         objective=Objective(objective, delta, laws[0].residual),
         starts=starts,
@@ -171,9 +174,59 @@ def _borrowed(prior: Fit | str | os.PathLike[str] | None, sd: float | None) -> B
 
 
 def law_rows(law: Law, table: Table, *, weights: str | None = None, drop_bad: bool = False) -> Rows:
-    """The rows of a table that the law can be fitted to, each with its weight."""
+    """The rows of a table that the law can be fitted to, each with its weight.
+
+    Raises BadInput for rows whose inputs break the law's rules, unless `drop_bad` leaves them out, counted.
+    """
+    lacking = any(not has_input(table, name) for name in law.inputs) and has_input(table, law.target)
+    others = [other.name for other in fitting_laws(table, law.target)] if lacking else []
     positive = law.residual == "log"
-    return rows_for(table, law.inputs, law.target, positive_target=positive, weights=weights, drop_bad=drop_bad)
+    try:
+        rows = rows_for(table, law.inputs, law.target, positive_target=positive, weights=weights, drop_bad=drop_bad)
+    except BadInput as fault:
+        if others:
+            fault.args = (f"{fault}; or take a law of what the table has: {', '.join(others)}",)
+        raise
+    broken = broken_rules(law, rows.x)
+    if not broken:
+        return rows
+    if not drop_bad:
+        first = min(broken)
+        more = f" ({len(broken)} such rows)" if len(broken) > 1 else ""
+        fix = "mend it, select rows with --where, or leave such rows out, counted, with --drop-bad-rows"
+        raise BadInput(broken[first] + more, file=rows.name, line=int(rows.lines[first]), fix=fix)
+    return rows.without(broken)
+
+
+def law_of(name: str | Law, table: Table) -> Law:
+    """The law of that name as it stands for a table: a law of shares is over those that the table has."""
+    return law_for(name, [*table.columns, *table.made], table.name)
+
+
+def has_input(table: Table, name: str) -> bool:
+    """Whether a table has a quantity, compute also as 6 * params * tokens."""
+    return table.has(name) or (name == "flops" and table.has("params") and table.has("tokens"))
+
+
+def fitting_laws(table: Table, target: str | None = None) -> list[Law]:
+    """The laws whose inputs and target the table has; a law of shares over those of the table.
+
+    All are of one target: loss, where the table has it, unless another is asked for.
+    """
+    columns = [*table.columns, *table.made]
+    found: list[Law] = []
+    targets = dict.fromkeys(["loss", *(law.target for law in LAWS.values())])
+    target = target or next((name for name in targets if table.has(name)), "loss")
+    for law in LAWS.values():
+        if law.target != target:
+            continue
+        if law.shares:
+            if sum(name.startswith(SHARE_PREFIX) for name in columns) < 2:
+                continue
+            law = law_for(law, columns)
+        if all(has_input(table, name) for name in (*law.inputs, law.target)):
+            found.append(law)
+    return found
 
 
 def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None = None) -> Fit:
@@ -260,7 +313,7 @@ def _drawn_to(coordinates: Coordinates, rows: Rows, settings: Settings) -> tuple
     under a pull that takes it for FIRST_NOISE.
     """
     if settings.prior is None:
-        return None, None
+        return (_own_pull(coordinates, rows, settings), None) if coordinates.law.needs_priors else (None, None)
     settings.prior.pull(coordinates, 1.0)  # raises where nothing can be borrowed, before any work
     diagnostics.check_identified(settings.prior.held(coordinates), rows)
     objective = settings.objective
@@ -275,6 +328,20 @@ def _drawn_to(coordinates: Coordinates, rows: Rows, settings: Settings) -> tuple
     residuals = objective.residual(predicted, objective.scale(rows.y))
     unit = objective_unit(objective, residuals, rows.weights, len(theta))
     return settings.prior.pull(coordinates, unit * scale), alone
+
+
+def _own_pull(coordinates: Coordinates, rows: Rows, settings: Settings) -> Pull:
+    """The pull of a law's own priors, without which it would be no law, against the residuals' size under it."""
+    objective, scale = settings.objective, rows.used / rows.runs
+    center, sd = prior_of(coordinates, rows)
+    fewer = replace(settings, starts=400, polish=(12, 4), audit=0)
+    unit = objective_unit(objective, np.full(rows.used, FIRST_NOISE), rows.weights, 0.0)
+    for _ in range(OWN_ROUNDS):
+        theta = optimum(coordinates, rows, fewer, Pull(center, unit * scale / sd**2)).theta
+        predicted = np.asarray(coordinates.law.predict(dict(rows.x), **coordinates.to_params(theta[None, :])))[0]
+        residuals = objective.residual(predicted, objective.scale(rows.y))
+        unit = objective_unit(objective, residuals, rows.weights, 0.0)
+    return Pull(center, unit * scale / sd**2)
 
 
 def _lent(
@@ -533,7 +600,9 @@ def starting_points(coordinates: Coordinates, rows: Rows, count: int, rng: np.ra
     if not linear or len(curved) > 3:
         return coordinates.random(count, rng)
     side = max(2, round(count ** (1 / len(curved)))) if curved else 1
-    axes = [np.sign(p.start[0]) * np.geomspace(abs(p.start[0]), abs(p.start[1]), side) for p in curved]
+    # Even steps in the coordinate that is searched, both ends of the start range included.
+    ends = [inward(p, np.array(p.start)) for p in curved]
+    axes = [outward(p, np.linspace(low, high, side)) for p, (low, high) in zip(curved, ends, strict=True)]
     grid = [axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")] if curved else []
     named = {p.name: g for p, g in zip(curved, grid, strict=True)}
     return _with_linear(coordinates, rows, named, side ** len(curved))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..laws import Param
 from ..tables import Rows
-from .coordinates import Coordinates, ends
+from .coordinates import Coordinates, ends, outward, slope
 from .result import Estimate, Notice
 from .sandwich import NoCovariance, Sandwich, inverse, sandwich
 from .solve import (
@@ -182,16 +182,8 @@ def _dead(found: Likelihood, method: str) -> list[Notice]:
 
 def _natural(param: Param, theta: float) -> float:
     """A parameter at a coordinate; infinite or zero at the coordinate's own ends."""
-    if param.domain == "real":
-        return theta
     with np.errstate(over="ignore", under="ignore"):
-        size = float(np.exp(theta))
-    return size if param.domain == "positive" else 0.0 - size
-
-
-def _slope(param: Param, value: float) -> float:
-    """How fast a parameter moves with its coordinate."""
-    return 1.0 if param.domain == "real" else abs(value)
+        return float(outward(param, np.asarray(theta))) + 0.0
 
 
 def _normal(found: Likelihood, level: float) -> dict[str, Estimate]:
@@ -209,7 +201,7 @@ def _normal(found: Likelihood, level: float) -> dict[str, Estimate]:
             continue
         value = _value(found.coordinates, found.theta, p)
         ends = sorted(_natural(p, float(centers[p.name] + side * far * se)) for side in (-1, 1))
-        out[p.name] = Estimate(value, float(se) * _slope(p, value), (ends[0], ends[1]), p.unit)
+        out[p.name] = Estimate(value, float(se) * slope(p, value), (ends[0], ends[1]), p.unit)
     return out
 
 

@@ -218,7 +218,7 @@ def influence(
         times = np.abs(move) / own
         k = int(np.argmax(times))
         if best is None or times[k] > best.times:
-            log = objective.on == "log" if k == len(free) else free[k].domain != "real"
+            log = objective.on == "log" if k == len(free) else free[k].signed
             moved = f"by {100 * math.expm1(min(move[k], 300.0)):+.3g} %" if log else f"by {move[k]:+.3g}"
             what = free[k].name if k < len(free) else "the prediction at the largest compute"
             best = Influence(int(g), what, float(times[k]), moved)

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..accounting import six_nd
+from ..domains import allowed
 from ..errors import BadInput, UsageError, nearest
-from ..quantities import QUANTITIES, format_quantity
+from ..laws import broken_rules
+from ..quantities import DOMAINS, QUANTITIES, format_quantity, quantity
 from ..tables import Table, column_numbers, read_table
 from .blend import Calibration
 from .coordinates import Coordinates
@@ -82,7 +84,7 @@ def predict(
         raise BadInput(f"{fit.law} gives no finite {fit.target} at {point}", fix="ask for a point nearer to the data")
     low, high = interval(fit, x, level)
     about_draws = () if fit.calibration or fit.posterior else (*no_draws(fit), *too_few_draws(fit, level))
-    notices = (*about_draws, *far_outside(outside), *_other_compute(fit, at))
+    notices = (*about_draws, *far_outside(outside), *_other_compute(fit, at), *_cautions(fit, x))
     return Predictions(x, fit.target, value, low, high, level, outside, notices)
 
 
@@ -95,6 +97,13 @@ def _other_compute(fit: Fit, at: Any) -> tuple[Notice, ...]:
     column = fit.inputs["flops"]["column"]
     message = f"the law was fitted to column {column!r}, and the compute of a point is taken as 6*params*tokens"
     return (Notice("SL102", "warning", message),)
+
+
+def _cautions(fit: Fit, x: Mapping[str, Floats]) -> tuple[Notice, ...]:
+    """What the law itself says of points (n,), as of one past the last break of a broken power law."""
+    if fit.entry.cautions is None:
+        return ()
+    return tuple(Notice("SL408", "warning", message) for message in fit.entry.cautions(x, fit.values))
 
 
 def interval(fit: Fit, x: Mapping[str, Floats], level: float, noise: bool = True) -> tuple[Floats, Floats]:
@@ -194,9 +203,13 @@ def _points(fit: Fit, at: Any) -> dict[str, Floats]:
     else:
         x = _points_of_table(fit, read_table(at))
     for name, values in x.items():
-        if not (np.isfinite(values) & (values > 0)).all():
-            bad = values[~(np.isfinite(values) & (values > 0))][0]
-            raise BadInput(f"{name} = {bad:g} is not a number above zero", fix="mend the point")
+        domain = quantity(name).domain
+        wrong = ~allowed(domain, values)
+        if wrong.any():
+            raise BadInput(f"{name} = {values[wrong][0]:g} is not a number {DOMAINS[domain]}", fix="mend the point")
+    for at, why in broken_rules(fit.entry, x).items():
+        point = ", ".join(f"{name} = {format_quantity(v[at])}" for name, v in x.items())
+        raise BadInput(f"{why} at {point}", fix="mend the point")
     return x
 
 
@@ -207,11 +220,15 @@ def _points_of_table(fit: Fit, table: Table) -> dict[str, Floats]:
             x[name] = six_nd(column_numbers(table, "params")[0], column_numbers(table, "tokens")[0])
             continue
         values, faults = column_numbers(table, name)
-        wrong = sorted({*faults, *np.flatnonzero(~(values > 0)).tolist()})
+        domain = quantity(name).domain
+        wrong = sorted({*faults, *np.flatnonzero(~allowed(domain, values)).tolist()})
         if wrong:
             cell = faults.get(wrong[0], f"{values[wrong[0]]:g}")
             raise BadInput(
-                f"{cell} is not a number above zero", file=table.name, line=int(table.lines[wrong[0]]), column=name
+                f"{cell} is not a number {DOMAINS[domain]}",
+                file=table.name,
+                line=int(table.lines[wrong[0]]),
+                column=name,
             )
         x[name] = values
     return x

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from ..laws import LAWS
 from ..tables import Rows
-from .coordinates import Coordinates
+from .coordinates import Coordinates, inward
 from .diagnostics import jacobian
 from .discrepancy import LEAST_NOISE
 from .solve import Objective, Pull
@@ -48,7 +47,7 @@ def prior_of(coordinates: Coordinates, rows: Rows) -> tuple[Floats, Floats]:
         if p.name in coordinates.law.priors:
             prior = coordinates.law.priors[p.name]
             value = prior.center * (float(rows.y.min()) if prior.of_lowest else 1.0)
-            center[i] = value if p.domain == "real" else np.log(abs(value))
+            center[i] = float(inward(p, np.array(value)))
             sd[i] = prior.sd
     return center, sd
 
@@ -73,11 +72,11 @@ class Borrowed:
         """
         if not (np.isfinite(family_sd) and family_sd > 0):
             raise UsageError(f"--prior-sd {family_sd:g} is not a number above zero")
-        if fit.law not in LAWS:
+        if fit.members:
             raise UsageError(f"--prior takes the fit of one law, and this is one of {fit.law}")
         values, sd = {}, {}
         for i, p in enumerate(fit.entry.params):
-            if p.unit or p.domain == "real" or p.reference:
+            if p.unit or not p.signed or p.reference:
                 continue
             values[p.name] = fit.params[p.name].value
             own = float(np.std(np.log(np.abs(fit.draws[:, i])))) if len(fit.draws) > 1 else 0.0

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..domains import allowed, beyond
 from ..errors import BadInput
 from ..files import made_by, to_json, write_text
-from ..laws import LAWS, Law, get_law
+from ..laws import Law, get_law
+from ..quantities import DOMAINS, quantity
 from .blend import NAME, Blend, Calibration, members_of
 from .discrepancy import Posterior, Seen
 from .metrics import Metrics
@@ -116,7 +118,7 @@ class Fit:
     @cached_property
     def blend(self) -> Blend:
         """The members of `auto` as one, with what their processes have seen."""
-        members = members_of(self.members, LAWS)
+        members = members_of(self.members)
         return Blend(members, Seen.of_points(members[0].law, self.points) if any(m.scales for m in members) else None)
 
     @property
@@ -158,16 +160,19 @@ class Fit:
     def outside(self, point: Mapping[str, Any]) -> dict[str, float]:
         """By what factor each input of a point, or its compute, lies beyond the fitted range; empty inside it.
 
-        Raises BadInput where one is not a finite number above zero, as 6 * params * tokens of absurd sizes is not.
+        A share of a mixture has no factors: one beyond by the width of its fitted range counts as a factor e. Raises
+        BadInput where an input is none of its quantity, as 6 * params * tokens of absurd sizes is not.
         """
         factors = {}
         for name, value in point.items():
             known = self.inputs.get(name, {})
             if "min" in known:
-                size = float(value)
-                if not (math.isfinite(size) and size > 0):
-                    raise BadInput(f"{name} = {size:g} is not a finite number above zero", fix="mend the point")
-                factor = max(size / known["max"], known["min"] / size)
+                size = np.array([float(value)])
+                domain = quantity(name).domain
+                if not allowed(domain, size).all():
+                    raise BadInput(f"{name} = {size[0]:g} is not a finite number {DOMAINS[domain]}", fix="mend the point")
+                with np.errstate(over="ignore"):
+                    factor = float(np.exp(beyond(name, size, known["min"], known["max"])[0]))
                 # Digits lost in printing a number are no extrapolation.
                 if factor > 1 + 1e-9:
                     factors[name] = factor

@@ -6,7 +6,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..laws import LAWS, Law, Param
+import numpy as np
+
+from ..domains import allowed
+from ..errors import UsageError
+from ..laws import Law, Param, get_law
+from ..quantities import DOMAINS, quantity
 from ..tables.rows import HUGE
 from .blend import DISCREPANCY, NAME, PLAIN, PRIORS, Blend, members_of
 
@@ -41,18 +46,28 @@ def _law(found: Mapping[str, Any]) -> Law:
             _calibration(_mapping(found, "calibration"))
     if name == NAME:
         return _blend(found)
-    if not isinstance(name, str) or name not in LAWS:
-        raise ValueError(f"no law named {name!r}")
+    law = _known(name)
     if "members" in found and ([m["variant"] for m in found["members"]] != [PLAIN] or found["calibration"] is not None):
         raise ValueError(f"the members are those of auto, where the law is {name}")
     if found.get("posterior") is not None:
-        _posterior(_mapping(found, "posterior"), LAWS[name])
+        _posterior(_mapping(found, "posterior"), law)
         _seen(_mapping(found, "points"))
-    return LAWS[name]
+    return law
+
+
+def _known(name: Any) -> Law:
+    """The law of that very name; raises ValueError."""
+    try:
+        law = get_law(name) if isinstance(name, str) else None
+    except UsageError as fault:
+        raise ValueError(f"{fault}; one of your own comes with --law-file") from None
+    if law is None or law.name != name:
+        raise ValueError(f"no law named {name!r}")
+    return law
 
 
 def _blend(found: Mapping[str, Any]) -> Law:
-    members = members_of(found["members"], LAWS)
+    members = members_of(found["members"])
     if found["calibration"] is None:
         raise ValueError("calibration is null, which the intervals of auto are made from")
     if len({member.label for member in members}) < len(members):
@@ -86,7 +101,7 @@ def _members(found: Sequence[Any]) -> None:
     for entry in found:
         if not isinstance(entry, Mapping):
             raise ValueError(f"a member is {_short(entry)}, not an object")
-        _one_of(entry["law"], tuple(LAWS), "a member's law")
+        _known(entry["law"])
         _one_of(entry["variant"], (PRIORS, DISCREPANCY, PLAIN), "a member's variant")
         total += _not_below_zero(entry["weight"], "a member's weight")
         if entry["inner_error"] is not None and _not_below_zero(entry["inner_error"], "a member's inner_error") > 0:
@@ -158,6 +173,20 @@ def _size(value: Any, where: str) -> float:
     if not 1 / LARGEST < _positive(value, where) < LARGEST:
         raise ValueError(f"{where} is {value:g}, no size that a measurement has")
     return float(value)
+
+
+def _input(name: str) -> Callable[[Any, str], float]:
+    """How a value of an input is checked."""
+    domain = quantity(name).domain
+    if domain == "positive":
+        return _size
+
+    def check(value: Any, where: str) -> float:
+        if not allowed(domain, np.array([_number(value, where)])).all():
+            raise ValueError(f"{where} is {value:g}, which is not {DOMAINS[domain]}")
+        return float(value)
+
+    return check
 
 
 def _not_below_zero(value: Any, where: str) -> float:
@@ -298,7 +327,7 @@ def _inputs(found: Mapping[str, Any], law: Law) -> None:
         raise ValueError(f"inputs are {_short(list(found))}, where {law.name} takes {', '.join(law.inputs)}")
     for name in found:
         about = _mapping(found, name)
-        low, high = (_size(about[end], f"inputs.{name}.{end}") for end in ("min", "max"))
+        low, high = (_input(name)(about[end], f"inputs.{name}.{end}") for end in ("min", "max"))
         if low > high:
             raise ValueError(f"inputs.{name} runs from {low:g} down to {high:g}")
 
@@ -310,7 +339,7 @@ def _points(found: Mapping[str, Any], law: Law) -> None:
     lengths = {name: len(_list(values, f"points.{name}")) for name, values in found.items()}
     if len(set(lengths.values())) > 1 or not lengths[law.target]:
         raise ValueError(f"points has columns of {_short(lengths)} rows")
-    kinds: dict[str, Callable[[Any, str], Any]] = dict.fromkeys(("flops", *law.inputs), _size)
+    kinds: dict[str, Callable[[Any, str], Any]] = {name: _input(name) for name in ("flops", *law.inputs)}
     kinds |= {"run_id": _text, law.target: _positive if law.residual == "log" else _number}
     for name, values in found.items():
         for value in values:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..accounting import six_nd
+from ..domains import beyond
 from ..laws import Law
 from ..tables import Rows
 from .result import Noise
@@ -26,12 +27,16 @@ Z90 = 1.6448536269514722
 
 
 def distance(x: Mapping[str, Floats], ranges: Mapping[str, Mapping[str, float]]) -> Floats:
-    """By how many factors e each point (n,) lies outside the fitted range, in the input where it lies furthest."""
+    """By how many factors e each point (n,) lies outside the fitted range, in the input where it lies furthest.
+
+    A share that lies outside by the width of its range counts as one factor e.
+    """
     out = np.zeros(len(next(iter(x.values()))))
     for name, values in x.items():
         if name in ranges and "min" in ranges[name]:
-            low, high = ranges[name]["min"], ranges[name]["max"]
-            out = np.maximum(out, np.maximum(np.log(values / high), np.log(low / values)))
+            out = np.maximum(
+                out, beyond(name, np.asarray(values, dtype=float), ranges[name]["min"], ranges[name]["max"])
+            )
     return out
 
 

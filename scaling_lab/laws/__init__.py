@@ -1,6 +1,18 @@
 """The catalogue: every law is one entry of LAWS."""
 
 from . import surfaces  # noqa: F401  (registers its laws)
-from .base import LAWS, Law, Param, Published, catalogue, get_law
+from .base import LAWS, Law, Param, Prior, Published, Rule, broken_rules, catalogue, get_law, law_for, register
 
-__all__ = ["LAWS", "Law", "Param", "Published", "catalogue", "get_law"]
+__all__ = [
+    "LAWS",
+    "Law",
+    "Param",
+    "Prior",
+    "Published",
+    "Rule",
+    "broken_rules",
+    "catalogue",
+    "get_law",
+    "law_for",
+    "register",
+]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..errors import UsageError, nearest
-from ..quantities import QUANTITIES
+import numpy as np
 
-Domain = Literal["positive", "negative", "real"]
+from ..errors import BadInput, UsageError, nearest
+from ..quantities import SHARE_PREFIX, quantity
+
+Domain = Literal["positive", "negative", "real", "between"]
+Family = Literal["size", "data", "mixture", "vocabulary", "experts", "task", "growth", "own"]
 
 
 @dataclass(frozen=True)
@@ -17,9 +20,9 @@ class Param:
     """A law's parameter.
 
     `start` is the range that starts are drawn from (not a bound). `domain` is the bound: a positive parameter is
-    fitted through its logarithm, a negative one through the logarithm of its size, a real one as it is. A parameter
-    with a `reference` is no freedom of the law but the place where it is centred: it is held at the geometric mean of
-    that input, unless a value is given.
+    fitted through its logarithm, a negative one through the logarithm of its size, a real one as it is, one between
+    two `limits` through the logistic function. A parameter with a `reference` is no freedom of the law but the place
+    where it is centred: it is held at the geometric mean of that input, unless a value is given.
     """
 
     name: str
@@ -28,10 +31,18 @@ class Param:
     meaning: str
     domain: Domain = "positive"
     reference: str = ""
+    limits: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def signed(self) -> bool:
+        """Whether it keeps one sign and is searched through the logarithm of its size."""
+        return self.domain in ("positive", "negative")
 
     @property
     def bounds(self) -> tuple[float | None, float | None]:
         """Lowest and highest possible value, None where there is none."""
+        if self.domain == "between":
+            return self.limits
         return (0.0 if self.domain == "positive" else None, 0.0 if self.domain == "negative" else None)
 
 
@@ -39,8 +50,8 @@ class Param:
 class Prior:
     """What is known of a parameter before a table is read: about normal in the coordinate it is searched in.
 
-    That is the logarithm of its size, or a real parameter itself. `center` is a value of the parameter, or its share
-    of the lowest target where `of_lowest`; `sd` is in the coordinate.
+    That is the logarithm of its size, the logit of its place between its limits, or a real parameter itself. `center`
+    is a value of the parameter, or its share of the lowest target where `of_lowest`; `sd` is in the coordinate.
     """
 
     center: float
@@ -71,6 +82,17 @@ class Power:
 
 
 @dataclass(frozen=True)
+class Rule:
+    """What holds of the inputs of every row and every point, and how one is told for which it doesn't.
+
+    `holds` maps inputs (n,) by name to (n,) truths.
+    """
+
+    holds: Callable[[Mapping[str, Any]], Any]
+    says: str
+
+
+@dataclass(frozen=True)
 class Law:
     """A law of `target` in `inputs`.
 
@@ -78,7 +100,11 @@ class Law:
     written in operators and numpy ufuncs only, so that derivatives follow (engine/dual.py). `formula` is the same in
     text. `linear` names the parameters that enter linearly and not below zero when the others are held. `powers`, for a
     law that is a plain sum of powers, are its terms: with them it is fitted several times faster. A law with `priors`
-    is a candidate of `auto`; a fit of the law itself does not use them.
+    is a candidate of `auto`; a fit of the law itself uses them only where it `needs_priors`, being no law without.
+
+    `over` makes the law of other inputs: of any one input, or, where `shares`, of the shares w_NAME that a table has.
+    `rules` are what its inputs must keep to. `identifiability` says which tables can't tell its parameters apart, and
+    `cautions` maps inputs (n,) and parameters by name to what a reader of predictions there must know.
     """
 
     name: str
@@ -96,6 +122,13 @@ class Law:
     priors: Mapping[str, Prior] = field(default_factory=dict)
     notes: str = ""
     aliases: tuple[str, ...] = ()
+    family: Family = "own"
+    identifiability: str = ""
+    needs_priors: bool = False
+    rules: tuple[Rule, ...] = ()
+    over: Callable[[tuple[str, ...]], Law] | None = None
+    shares: bool = False
+    cautions: Callable[[Mapping[str, Any], Mapping[str, float]], Sequence[str]] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -122,13 +155,55 @@ def register(law: Law) -> Law:
 
 
 def get_law(name: str | Law) -> Law:
-    """The law of that name or alias; raises UsageError naming the nearest."""
+    """The law of that name or alias, or NAME@INPUT,… for one that can be of other inputs.
+
+    Raises UsageError naming the nearest.
+    """
     if isinstance(name, Law):
         return name
     known = {alias: law for law in LAWS.values() for alias in (law.name, *law.aliases)}
-    if name not in known:
+    if name in known:
+        return known[name]
+    base, at, inputs = name.partition("@")
+    law = known.get(base) if at else None
+    if law is None:
         raise UsageError(f"no law named {name!r}; {nearest(name, known)}")
-    return known[name]
+    chosen = tuple(inputs.split(","))
+    if law.over is None:
+        raise UsageError(f"{law.name} is a law of {', '.join(law.inputs)} and no others: leave {at}{inputs} out")
+    strange = [i for i in chosen if not i or (law.shares and not i.startswith(SHARE_PREFIX))]
+    if strange or len(set(chosen)) < len(chosen) or (len(chosen) > 1) != law.shares:
+        want = f"{SHARE_PREFIX}NAME,{SHARE_PREFIX}NAME,…" if law.shares else "ONE_INPUT"
+        raise UsageError(f"{name!r} names no inputs of {law.name}; write {law.name}@{want}")
+    return law.over(chosen)
+
+
+def law_for(name: str | Law, columns: Iterable[str], table: str | None = None) -> Law:
+    """The law of that name as it stands for a table with these columns: over all of its shares, where it is of shares.
+
+    Raises BadInput where a law of shares finds fewer than two.
+    """
+    law = get_law(name)
+    if not law.shares or "@" in law.name:
+        return law
+    found = tuple(column for column in columns if column.startswith(SHARE_PREFIX))
+    if len(found) < 2:
+        raise BadInput(
+            f"{law.name} is a law of the shares of sources, {SHARE_PREFIX}NAME, and there are {len(found)}",
+            file=table,
+            fix=f"name the columns with --map {SHARE_PREFIX}code=COLUMN, two or more",
+        )
+    assert law.over is not None
+    return law.over(found)
+
+
+def broken_rules(law: Law, x: Mapping[str, Any]) -> dict[int, str]:
+    """{row: what the inputs x (n,) of the row break}, by the law's rules."""
+    found: dict[int, str] = {}
+    for rule in law.rules:
+        for row in np.flatnonzero(~np.asarray(rule.holds(x))).tolist():
+            found.setdefault(row, rule.says)
+    return found
 
 
 def catalogue(laws: Iterable[Law]) -> dict[str, Any]:
@@ -142,8 +217,9 @@ def catalogue(laws: Iterable[Law]) -> dict[str, Any]:
                 "title": law.title,
                 "source": law.source,
                 "formula": law.formula,
+                "family": law.family,
                 "target": law.target,
-                "inputs": {name: QUANTITIES[name].unit for name in law.inputs},
+                "inputs": {name: quantity(name).unit for name in law.inputs},
                 "params": {
                     p.name: {"unit": p.unit, "bounds": list(p.bounds), "start": list(p.start), "meaning": p.meaning}
                     for p in law.params
@@ -152,6 +228,8 @@ def catalogue(laws: Iterable[Law]) -> dict[str, Any]:
                     name: {"values": dict(row.values), "source": row.source, "note": row.note}
                     for name, row in law.published.items()
                 },
+                "rules": [rule.says for rule in law.rules],
+                "identifiability": law.identifiability,
                 "notes": law.notes,
             }
             for law in laws

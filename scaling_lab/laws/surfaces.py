@@ -40,11 +40,18 @@ _BETA = Param("beta", "", (0.05, 1.2), "exponent of the finite-data term")
 _FLOOR_PRIOR = Prior(0.70, 0.3, of_lowest=True)
 _EXPONENT_PRIOR = Prior(0.35, 0.35)
 
+_ONE_RATIO = (
+    "Runs that all have one ratio of tokens to params can't tell the finite-model term from the finite-data term: vary "
+    "the ratio at fixed compute, or the tokens at fixed size."
+)
+
 CHINCHILLA = register(
     Law(
         name="chinchilla",
         title="Chinchilla, parametric loss (approach 3)",
         source="Hoffmann et al. 2022, arXiv:2203.15556, eq. 2; replication Besiroglu et al. 2024, arXiv:2404.10102",
+        family="size",
+        identifiability=_ONE_RATIO,
         inputs=("params", "tokens"),
         params=(_E, _A, _B, _ALPHA, _BETA),
         formula="E + A / params**alpha + B / tokens**beta",
@@ -95,6 +102,8 @@ CHINCHILLA_TIED = register(
         name="chinchilla-tied",
         title="Chinchilla with one exponent for model and data",
         source="Hoffmann et al. 2022, arXiv:2203.15556, eq. 2, alpha = beta; Muennighoff et al. 2023, arXiv:2305.16264",
+        family="size",
+        identifiability=_ONE_RATIO,
         inputs=("params", "tokens"),
         params=(_E, _A, _B, Param("alpha", "", (0.05, 1.2), "exponent of both terms")),
         formula="E + A / params**alpha + B / tokens**alpha",
@@ -134,6 +143,8 @@ DRIFT = register(
         name="drift",
         title="Chinchilla with a data term that drifts with model size",
         source="This project; Hoffmann et al. 2022, arXiv:2203.15556, eq. 2, is kappa = mu = 0",
+        family="size",
+        identifiability=_ONE_RATIO,
         inputs=("params", "tokens"),
         params=(
             _E,
@@ -170,6 +181,8 @@ KAPLAN_ND = register(
         name="kaplan-nd",
         title="Kaplan, loss in model size and data",
         source="Kaplan et al. 2020, arXiv:2001.08361, eq. 1.5",
+        family="size",
+        identifiability=_ONE_RATIO,
         inputs=("params", "tokens"),
         params=(
             Param("N_c", "params", (1e8, 1e18), "scale of the finite-model term"),
@@ -203,6 +216,8 @@ def _hestness(size: str, symbol: str, name: str, published: dict[str, Published]
             name=name,
             title=f"Hestness power law with a floor, in {size}",
             source="Hestness et al. 2017, arXiv:1712.00409",
+            family="size",
+            identifiability="Two sizes fit a floor and an exponent of any value: give four or more, over a wide range.",
             inputs=(size,),
             params=(
                 Param("alpha", "nats/token", (1e-1, 1e8), f"reducible loss at {symbol} = 1"),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..engine.partial import PartialPrediction
     from ..engine.predict import Predictions
     from ..engine.result import Fit, Notice
-    from ..laws import Law
+    from ..laws import Law, Param
 
 # A column of prose is folded down to this width before a table is turned into records.
 LEAST_PROSE = 24
@@ -401,7 +401,12 @@ def laws(found: Iterable[Law]) -> str:
     return table(("law", "inputs", "title"), [(law.name, ", ".join(law.inputs), law.title) for law in found], "llp")
 
 
-_BOUNDS = {"positive": "above 0", "negative": "below 0", "real": "none"}
+def bounds(param: Param) -> str:
+    """What a parameter may be, in words."""
+    low, high = param.limits
+    return {"positive": "above 0", "negative": "below 0", "real": "none", "between": f"{low:g} to {high:g}"}[
+        param.domain
+    ]
 
 
 def law(found: Law) -> str:
@@ -412,7 +417,7 @@ def law(found: Law) -> str:
     what = prose(*(f"{q.name} ({q.unit}): {q.meaning}" for q in known))
     params = table(
         ("parameter", "unit", "bounds", "start range", "meaning"),
-        [(p.name, p.unit, _BOUNDS[p.domain], f"{p.start[0]:g} to {p.start[1]:g}", p.meaning) for p in found.params],
+        [(p.name, p.unit, bounds(p), f"{p.start[0]:g} to {p.start[1]:g}", p.meaning) for p in found.params],
         "llllp",
     )
     blocks = [head, what, params]

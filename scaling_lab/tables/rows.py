@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..accounting import six_nd
+from ..domains import allowed
 from ..errors import BadInput
-from ..quantities import QUANTITIES, Quantity
+from ..quantities import DOMAINS, QUANTITIES, Domain, quantity
 from .expressions import compute_column
 from .table import Floats, Skipped, Table, column_numbers
 
@@ -51,6 +52,14 @@ class Rows:
     def used(self) -> int:
         """The number of rows."""
         return len(self.y)
+
+    def without(self, broken: Mapping[int, str]) -> Rows:
+        """The rows but those of {row: why}, which are counted."""
+        keep = np.ones(self.used, dtype=bool)
+        keep[list(broken)] = False
+        gone = tuple(Skipped(int(self.lines[row]), why) for row, why in sorted(broken.items()))
+        dropped = dict(Counter([s.why for s in gone]) + Counter(self.dropped))
+        return replace(self.take(keep), skipped=(*self.skipped, *gone), dropped=dropped)
 
     def take(self, keep: NDArray[Any]) -> Rows:
         """The rows of a mask or an index, with nothing said of the others."""
@@ -93,7 +102,8 @@ def rows_for(
     notes = [table.notes[name] for name in (*wanted, "run_id") if name in table.notes]
     if derive_flops:
         notes.append("flops is not in the table: taken as 6 * params * tokens")
-    numbers, out = _usable(table, wanted, () if positive_target else (target,), drop_bad)
+    domains = {name: quantity(name).domain for name in wanted} | _of(target, positive_target)
+    numbers, out = _usable(table, domains, drop_bad)
     group, grouped = _groups(table)
     if grouped:
         _mark_duplicates(table, numbers, target, group, drop_bad, out)
@@ -127,16 +137,17 @@ def rows_for(
     )
 
 
-def _usable(
-    table: Table, wanted: Iterable[str], any_sign: Container[str], drop_bad: bool
-) -> tuple[dict[str, Floats], dict[int, str]]:
-    """The wanted columns as floats, and {row: why} of the rows that can't be used; raises BadInput, see rows_for."""
+def _usable(table: Table, wanted: Mapping[str, Domain], drop_bad: bool) -> tuple[dict[str, Floats], dict[int, str]]:
+    """The columns wanted, by what each may hold, as floats, and {row: why} of the rows that can't be used.
+
+    Raises BadInput, see rows_for.
+    """
     numbers: dict[str, Floats] = {}
     out: dict[int, str] = {}
-    for name in wanted:
+    for name, domain in wanted.items():
         values, text = column_numbers(table, name)
         text |= _truths(table, name)
-        bad = _faults(table, name, values, text, name not in any_sign)
+        bad = _faults(name, values, text, domain)
         if bad and not drop_bad:
             row = min(bad)
             more = f" ({len(bad)} such rows)" if len(bad) > 1 else ""
@@ -181,18 +192,20 @@ def _with_weights(table: Table, expression: str) -> Table:
 HUGE = 1e50
 
 
-def _faults(table: Table, name: str, values: Floats, text: Mapping[int, str], positive: bool) -> dict[int, str]:
-    """{row: fault} of one column: what is not a number, not finite, or impossible for the quantity."""
+def _of(target: str, positive: bool) -> dict[str, Domain]:
+    """What a target may hold: only sizes above zero where its logarithm is asked, anything in a column of one's own."""
+    if positive:
+        return {target: "positive"}
+    return {} if target in QUANTITIES else {target: "real"}
+
+
+def _faults(name: str, values: Floats, text: Mapping[int, str], domain: Domain) -> dict[int, str]:
+    """{row: fault} of one column: what is not a number, not finite, or outside its domain."""
     found = {row: f"{cell!r} is not a finite number" for row, cell in text.items()}
-    domain = QUANTITIES.get(name, Quantity(name, "", "", domain="real")).domain
-    if positive or domain == "positive":
-        wrong, why = values <= 0, "not above zero"
-    elif domain == "nonnegative":
-        wrong, why = values < 0, "below zero"
-    else:
+    for row in np.flatnonzero(np.isfinite(values) & ~allowed(domain, values)):
+        found[int(row)] = f"{values[row]:g} is not {DOMAINS[domain]}"
+    if domain == "real":
         return found
-    for row in np.flatnonzero(wrong):
-        found[int(row)] = f"{values[row]:g} is {why}"
     for row in np.flatnonzero((values > HUGE) | ((values > 0) & (values < 1 / HUGE))):
         found[int(row)] = f"{values[row]:g} is no size that a measurement has"
     return found
@@ -284,7 +297,7 @@ def _flops(table: Table, numbers: Mapping[str, Floats], keep: NDArray[np.bool_])
 def _describe(table: Table, name: str, values: Floats, derived: bool) -> dict[str, Any]:
     column = "6*params*tokens" if name == "flops" and derived else table.columns.get(name, name)
     known = next((q for q in QUANTITIES.values() if column in (q.name, *q.aliases)), None)
-    about: dict[str, Any] = {"column": column, "unit": QUANTITIES[name].unit if name in QUANTITIES else ""}
+    about: dict[str, Any] = {"column": column, "unit": quantity(name).unit}
     if name.startswith("params"):
         about["counts"] = known.counts if known and known.counts else f"as column {column} counts"
     return about | _range(values)

@@ -443,7 +443,7 @@ DAMAGED = {
     "a negative noise of runs": (put("members", 1, "discrepancy", "run", -0.1), "discrepancy.run is -0.1"),
     "no noise": (drop("members", 1, "discrepancy", "noise"), "no 'noise'"),
     "no discrepancy": (drop("members", 1, "discrepancy"), "is not as its variant says"),
-    "a law that nobody knows": (put("members", 0, "law", "mine"), "a member's law is 'mine'"),
+    "a law that nobody knows": (put("members", 0, "law", "mine"), "no law named 'mine'"),
     "a variant that nobody knows": (put("members", 0, "variant", "best"), "a member's variant is 'best'"),
     "a plain member": (put("members", 0, "variant", "plain"), "chinchilla of auto is plain"),
     "another law": (put("law", "chinchilla"), "the members are those of auto"),

@@ -22,6 +22,8 @@ EXPRESSIONS = {
     "quotients": lambda a, b: 1.0 / a + a / b - np.divide(b, 3.0) + np.array([1.0, 2.0]) / b,
     "sums with arrays": lambda a, b: np.array([1.0, 2.0]) - a + (3.0 - b) - np.array([0.5, 0.1]) * a,
     "array first ufuncs": lambda a, b: np.multiply(np.array([2.0, 5.0]), a) + np.subtract(np.ones(2), np.add(1.0, b)),
+    "the larger and the smaller": lambda a, b: np.maximum(a, b * b) * np.minimum(a * b, 3.0) + np.maximum(0.5, a),
+    "sum in logarithms": lambda a, b: np.logaddexp(3 * a, b) + np.logaddexp(1.0, a * b) + np.logaddexp(b, 2.0),
     "same variable twice": lambda a, b: a * a * b + a * (a + b) * a,
 }
 

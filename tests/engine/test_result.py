@@ -16,7 +16,6 @@ from scaling_lab.engine.fit import fit
 from scaling_lab.engine.result import Fit, too_few_draws
 from scaling_lab.errors import BadInput
 from scaling_lab.files import to_json
-from scaling_lab.laws import LAWS
 from tests.conftest import chinchilla_table
 
 Change = Callable[[dict[str, Any]], Any]
@@ -32,7 +31,7 @@ def contents(fitted: Fit) -> dict[str, Any]:
     return json.loads(to_json(fitted.to_dict()))
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", ["chinchilla", "kaplan-nd", "drift", "hestness"])
 @pytest.mark.parametrize("bootstrap", [0, 6])
 def test_what_was_written_returns_whole(law: str, bootstrap: int, tmp_path: Path) -> None:
     first = fit(law, chinchilla_table(0.003), starts=64, bootstrap=bootstrap)
