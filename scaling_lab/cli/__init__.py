@@ -12,6 +12,7 @@ import typer
 from .. import __version__
 from ..errors import LabError
 from . import batch, decide, explain, fit, ingest, laws, proxy, report
+from .common import with_law_files
 
 # Letters of a fault's one line.
 LONGEST = 900
@@ -56,7 +57,7 @@ for command in (
     report.report,
     batch.batch,
 ):
-    app.command()(command)
+    app.command()(with_law_files(command))
 app.add_typer(proxy.app, name="proxy")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -82,7 +84,47 @@ FailOnOption = Annotated[
         help="Exit 4 where such a warning came up.",
     ),
 ]
+
+
+def _load_laws(files: list[str] | None) -> list[str] | None:
+    """Registers the laws of --law-file before any other argument is looked at."""
+    if files:
+        from ..laws.own import law_file
+
+        for spec in files:
+            law_file(spec)
+    return files
+
+
+LawFileOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--law-file",
+        metavar="FILE.py:NAME",
+        callback=_load_laws,
+        is_eager=True,
+        help="Add a law of your own to the catalogue: a Python file (which is run), and the Law in it.",
+    ),
+]
 LevelOption = Annotated[float, typer.Option("--level", help="Probability that an interval aims at.")]
+
+
+def with_law_files(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with --law-file, whose laws are registered before the command sees its arguments."""
+    signature = inspect.signature(command, eval_str=True)
+    option = inspect.Parameter("law_file", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=LawFileOption)
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, law_file: list[str] | None = None, **kwargs: Any) -> None:
+        command(*args, **kwargs)
+
+    wrapped.__signature__ = signature.replace(  # type: ignore[attr-defined]  # what typer reads
+        parameters=[*signature.parameters.values(), option]
+    )
+    wrapped.__annotations__ = {name: p.annotation for name, p in signature.parameters.items()} | {
+        "law_file": LawFileOption
+    }
+    return wrapped
 
 
 def pairs(texts: Iterable[str] | None, option: str = "--map") -> dict[str, str]:

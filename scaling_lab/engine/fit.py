@@ -301,7 +301,7 @@ def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None
         warnings=(*notices, *(told.notices if told else ())),
         notes=rows.notes,
         seed=settings.seed,
-        made_by=stamp(rows.name, rows.sha256),
+        made_by=stamp(rows.name, rows.sha256, law),
         prior=lent,
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..domains import allowed, beyond
-from ..errors import BadInput
+from ..errors import BadInput, UsageError
 from ..files import made_by, to_json, write_text
 from ..laws import Law, get_law
 from ..quantities import DOMAINS, quantity
@@ -170,7 +170,9 @@ class Fit:
                 size = np.array([float(value)])
                 domain = quantity(name).domain
                 if not allowed(domain, size).all():
-                    raise BadInput(f"{name} = {size[0]:g} is not a finite number {DOMAINS[domain]}", fix="mend the point")
+                    raise BadInput(
+                        f"{name} = {size[0]:g} is not a finite number {DOMAINS[domain]}", fix="mend the point"
+                    )
                 with np.errstate(over="ignore"):
                     factor = float(np.exp(beyond(name, size, known["min"], known["max"])[0]))
                 # Digits lost in printing a number are no extrapolation.
@@ -229,6 +231,7 @@ class Fit:
             raise BadInput(
                 f"is not a fit this version reads (schema {schema!r}, wanted {SCHEMA!r})", file=file, fix="fit again"
             )
+        _check_known(found.get("law"), file)
         try:
             law = check_fit(found)
             objective = dict(found["objective"])
@@ -287,6 +290,19 @@ class Fit:
         return cls.from_dict(found, str(path))
 
 
+def _check_known(name: Any, file: str | None) -> None:
+    """Raises BadInput where a fit is of a law that the catalogue lacks, as one of somebody's own."""
+    try:
+        if isinstance(name, str) and name != NAME:
+            get_law(name)
+    except UsageError:
+        raise BadInput(
+            f"is a fit of the law {name!r}, which the catalogue has not",
+            file=file,
+            fix="give the file it is in with --law-file FILE.py:NAME",
+        ) from None
+
+
 def _estimate(found: Mapping[str, Any]) -> Estimate:
     ci = found["ci"]
     if ci is not None:
@@ -311,6 +327,6 @@ def too_few_draws(fit: Fit, level: float) -> tuple[Notice, ...]:
     return (Notice("SL407", "warning", message),)
 
 
-def stamp(rows_name: str, sha256: str) -> dict[str, Any]:
-    """The `made_by` record of a result that was made from one table."""
-    return made_by(**{rows_name: sha256})
+def stamp(rows_name: str, sha256: str, law: Law) -> dict[str, Any]:
+    """The `made_by` record of a result that was made from one table, by a law that may have a file of its own."""
+    return made_by(**{rows_name: sha256}, **law.files)

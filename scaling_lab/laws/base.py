@@ -103,7 +103,8 @@ class Law:
     is a candidate of `auto`; a fit of the law itself uses them only where it `needs_priors`, being no law without.
 
     `over` makes the law of other inputs: of any one input, or, where `shares`, of the shares w_NAME that a table has.
-    `rules` are what its inputs must keep to. `identifiability` says which tables can't tell its parameters apart, and
+    `files` are those that a law of one's own came from, by path with their sha256. `rules` are what its inputs must
+    keep to. `identifiability` says which tables can't tell its parameters apart, and
     `cautions` maps inputs (n,) and parameters by name to what a reader of predictions there must know.
     """
 
@@ -128,6 +129,7 @@ class Law:
     rules: tuple[Rule, ...] = ()
     over: Callable[[tuple[str, ...]], Law] | None = None
     shares: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
     cautions: Callable[[Mapping[str, Any], Mapping[str, float]], Sequence[str]] | None = None
 
     @property
