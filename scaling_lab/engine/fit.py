@@ -189,13 +189,21 @@ def law_rows(law: Law, table: Table, *, weights: str | None = None, drop_bad: bo
         raise
     broken = broken_rules(law, rows.x)
     if not broken:
-        return rows
+        return _unless_misfit(law, rows)
     if not drop_bad:
         first = min(broken)
         more = f" ({len(broken)} such rows)" if len(broken) > 1 else ""
         fix = "mend it, select rows with --where, or leave such rows out, counted, with --drop-bad-rows"
         raise BadInput(broken[first] + more, file=rows.name, line=int(rows.lines[first]), fix=fix)
-    return rows.without(broken)
+    return _unless_misfit(law, rows.without(broken))
+
+
+def _unless_misfit(law: Law, rows: Rows) -> Rows:
+    """The rows; raises BadInput where the law says that it can't hold of them."""
+    why = law.misfit(rows.x, rows.y) if law.misfit is not None else ""
+    if why:
+        raise BadInput(why, file=rows.name, fix="take another law, or select rows with --where")
+    return rows
 
 
 def law_of(name: str | Law, table: Table) -> Law:

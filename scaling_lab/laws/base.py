@@ -105,7 +105,8 @@ class Law:
     `over` makes the law of other inputs: of any one input, or, where `shares`, of the shares w_NAME that a table has.
     `files` are those that a law of one's own came from, by path with their sha256. `rules` are what its inputs must
     keep to. `identifiability` says which tables can't tell its parameters apart, and
-    `cautions` maps inputs (n,) and parameters by name to what a reader of predictions there must know.
+    `cautions` maps inputs (n,) and parameters by name to what a reader of predictions there must know. `misfit` maps
+    inputs (n,) by name and the target (n,) to why the law can't hold of such a table, empty where it may.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Law:
     shares: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
     cautions: Callable[[Mapping[str, Any], Mapping[str, float]], Sequence[str]] | None = None
+    misfit: Callable[[Mapping[str, Any], Any], str] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
