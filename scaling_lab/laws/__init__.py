@@ -1,10 +1,11 @@
 """The catalogue: every law is one entry of LAWS."""
 
 from . import surfaces  # noqa: F401  (registers its laws)
-from .base import LAWS, Law, Param, Prior, Published, Rule, broken_rules, catalogue, get_law, law_for, register
+from .base import LAWS, Budget, Law, Param, Prior, Published, Rule, broken_rules, catalogue, get_law, law_for, register
 
 __all__ = [
     "LAWS",
+    "Budget",
     "Law",
     "Param",
     "Prior",
