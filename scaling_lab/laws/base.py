@@ -93,6 +93,31 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """How compute is spent on a law's inputs, so that a budget can be split over them.
+
+    A point names `size`, `data` and the `further` inputs; `inputs` maps it to the law's own, where they are others.
+    Training costs per_token(point) FLOP for each of `data`, and fixed(point) besides; serving costs per_served(point)
+    for each token (None: the law does not say what is served). All are affine in the size. Of the further inputs those
+    in `free` are optimised within the fitted range where no value is given; the others must be given. `unique` is the
+    input that says how many distinct tokens there are, for a law that models repeated ones; `says` is the cost in words
+    and `note` what else a reader of a split must know.
+    """
+
+    size: str = "params"
+    data: str = "tokens"
+    per_token: Callable[[Mapping[str, Any]], Any] = lambda x: 6.0 * x["params"]
+    per_served: Callable[[Mapping[str, Any]], Any] | None = lambda x: 2.0 * x["params"]
+    fixed: Callable[[Mapping[str, Any]], Any] | None = None
+    inputs: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    further: tuple[str, ...] = ()
+    free: tuple[str, ...] = ()
+    unique: str = ""
+    says: str = "6*params*tokens"
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Law:
     """A law of `target` in `inputs`.
 
@@ -105,7 +130,8 @@ class Law:
     `over` makes the law of other inputs: of any one input, or, where `shares`, of the shares w_NAME that a table has.
     `files` are those that a law of one's own came from, by path with their sha256. `rules` are what its inputs must
     keep to. `identifiability` says which tables can't tell its parameters apart, and
-    `cautions` maps inputs (n,) and parameters by name to what a reader of predictions there must know. `misfit` maps
+    `cautions` maps inputs (n,) and parameters by name to what a reader of predictions there must know.
+    `budget` is how compute is spent on the inputs; a law of one size and tokens without it costs 6 times their product. `misfit` maps
     inputs (n,) by name and the target (n,) to why the law can't hold of such a table, empty where it may.
     """
 
@@ -132,6 +158,7 @@ class Law:
     shares: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
     cautions: Callable[[Mapping[str, Any], Mapping[str, float]], Sequence[str]] | None = None
+    budget: Budget | None = None
     misfit: Callable[[Mapping[str, Any], Any], str] | None = None
 
     @property
