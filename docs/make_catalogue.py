@@ -8,6 +8,16 @@ from scaling_lab.laws import LAWS, Law
 from scaling_lab.quantities import quantity
 from scaling_lab.show.terminal import bounds
 
+FAMILY_TITLES = {
+    "size": "Model size, data and compute",
+    "experts": "Mixtures of experts",
+    "data": "Repeated, filtered and retrieved data",
+    "mixture": "Mixtures of sources",
+    "vocabulary": "Vocabulary",
+    "task": "Downstream tasks",
+    "growth": "Growing models",
+}
+
 
 def section(law: Law) -> str:
     """One law in Markdown."""
@@ -30,8 +40,9 @@ def section(law: Law) -> str:
             for key, row in law.published.items()
         ]
         lines.append(f"| published | {head} | source |\n|{' --- |' * (len(law.names) + 2)}\n" + "\n".join(rows))
-    if law.notes:
-        lines.append(law.notes)
+    if law.rules:
+        lines.append(f"Refused where {', or '.join(rule.says for rule in law.rules)}.")
+    lines += [text for text in (law.identifiability, law.notes) if text]
     return "\n\n".join(lines)
 
 
@@ -41,7 +52,11 @@ def page() -> str:
         "# The laws\n\nMade from the registry by `python docs/make_catalogue.py`; `scaling-lab laws LAW` prints "
         "the same. Losses are in nats per token."
     )
-    return "\n\n".join([head, *map(section, LAWS.values())]) + "\n"
+    parts = [head]
+    for family, title in FAMILY_TITLES.items():
+        laws = [law for law in LAWS.values() if law.family == family]
+        parts += [f"# {title}", *map(section, laws)] if laws else []
+    return "\n\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":

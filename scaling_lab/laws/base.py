@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ..quantities import SHARE_PREFIX, quantity
 
 Domain = Literal["positive", "negative", "real", "between"]
 Family = Literal["size", "data", "mixture", "vocabulary", "experts", "task", "growth", "own"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,33 @@ class Published:
 class Power:
     """A term `coefficient * factor**exponent` of a law, or `coefficient / factor**exponent` where `sign` is -1.
 
-    `factor` is an input; a term without one is its coefficient alone.
+    `factor` is an input, or maps inputs (n,) by name to what stands there; it is counted in `unit`. A term without one
+    is its coefficient alone, taken away where `minus`.
     """
 
     coefficient: str
-    factor: str = ""
+    factor: str | Callable[[Mapping[str, Any]], Any] = ""
     exponent: str = ""
     sign: Literal[1, -1] = 1
+    unit: float = 1.0
+    minus: bool = False
+
+    def __post_init__(self) -> None:
+        if self.minus and self.factor:
+            raise ValueError(f"{self.coefficient}: only a constant is taken away from a sum of powers")
+
+    def base(self, x: Mapping[str, Any]) -> Any:
+        """What is raised to the power, (n,), at inputs (n,)."""
+        return (self.factor(x) if callable(self.factor) else x[self.factor]) / self.unit
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """A law that is `floor + height * exp(sum of slope * input)`: two positive parameters, and (slope, input) pairs."""
+
+    floor: str
+    height: str
+    slopes: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -130,9 +151,11 @@ class Law:
     `over` makes the law of other inputs: of any one input, or, where `shares`, of the shares w_NAME that a table has.
     `files` are those that a law of one's own came from, by path with their sha256. `rules` are what its inputs must
     keep to. `identifiability` says which tables can't tell its parameters apart, and
-    `cautions` maps inputs (n,) and parameters by name to what a reader of predictions there must know.
-    `budget` is how compute is spent on the inputs; a law of one size and tokens without it costs 6 times their product. `misfit` maps
-    inputs (n,) by name and the target (n,) to why the law can't hold of such a table, empty where it may.
+    `cautions` maps inputs (n,) and parameters by name to what a reader of predictions there must know, `shape` those of
+    a fit to what they lack of the shape that the law's authors ask of it. `exponential`, for a law that is one, says
+    so: with it it is fitted many times faster.
+    `budget` is how compute is spent on the inputs; a law of one size and tokens without it costs 6 times their product.
+    `misfit` maps inputs (n,) by name and the target (n,) to why the law can't hold of such a table, empty where it may.
     """
 
     name: str
@@ -158,6 +181,8 @@ class Law:
     shares: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
     cautions: Callable[[Mapping[str, Any], Mapping[str, float]], Sequence[str]] | None = None
+    shape: Callable[[Mapping[str, Any], Mapping[str, float]], Sequence[str]] | None = None
+    exponential: Exponential | None = None
     budget: Budget | None = None
     misfit: Callable[[Mapping[str, Any], Any], str] | None = None
 

@@ -10,7 +10,8 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..quantities import QUANTITIES, format_quantity
+from ..laws.base import FAMILIES
+from ..quantities import SHARE_PREFIX, format_quantity, quantity
 from . import members, words
 
 if TYPE_CHECKING:
@@ -397,8 +398,19 @@ def _faulty(found: Sensitivity, choice: Choice) -> str:
 
 
 def laws(found: Iterable[Law]) -> str:
-    """The catalogue: name, inputs and title of each law."""
-    return table(("law", "inputs", "title"), [(law.name, ", ".join(law.inputs), law.title) for law in found], "llp")
+    """The catalogue: family, name, inputs and title of each law."""
+    rows, family = [], ""
+    for law in sorted(found, key=lambda law: FAMILIES.index(law.family)):
+        rows.append((law.family if law.family != family else "", law.name, _inputs(law), law.title))
+        family = law.family
+    return table(("family", "law", "inputs", "title"), rows, "lllp")
+
+
+def _inputs(law: Law) -> str:
+    """What a law takes, in words: a law of shares takes as many as a table has."""
+    shares = any(name.startswith(SHARE_PREFIX) for name in law.inputs) and law.shares
+    own = [name for name in law.inputs if not (shares and name.startswith(SHARE_PREFIX))]
+    return ", ".join([*own, *([f"{SHARE_PREFIX}NAME, ..."] if shares else [])])
 
 
 def bounds(param: Param) -> str:
@@ -413,7 +425,7 @@ def law(found: Law) -> str:
     """One law in full: formula, source, inputs, parameters, published coefficients, notes."""
     also = f" (also {', '.join(found.aliases)})" if found.aliases else ""
     head = prose(f"{found.name}{also}: {found.title}", f"{found.target} = {found.formula}", f"source: {found.source}")
-    known = [QUANTITIES[name] for name in found.inputs if name in QUANTITIES]
+    known = [quantity(name) for name in found.inputs]
     what = prose(*(f"{q.name} ({q.unit}): {q.meaning}" for q in known))
     params = table(
         ("parameter", "unit", "bounds", "start range", "meaning"),
@@ -428,6 +440,10 @@ def law(found: Law) -> str:
         blocks.append(
             prose(*(f"{k}: {r.source}{f' ({r.note})' if r.note else ''}" for k, r in found.published.items()))
         )
-    if found.notes:
-        blocks.append(prose(found.notes))
+    if found.rules:
+        blocks.append(prose(f"Refused where {', or '.join(rule.says for rule in found.rules)}."))
+    blocks += [prose(text) for text in (found.identifiability, found.notes) if text]
+    if found.over is not None:
+        of = f"{SHARE_PREFIX}code,{SHARE_PREFIX}web" if found.shares else "flops"
+        blocks.append(prose(f"Of other inputs: {found.name}@{of}."))
     return "\n\n".join(blocks)
