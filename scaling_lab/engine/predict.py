@@ -84,7 +84,7 @@ def predict(
         raise BadInput(f"{fit.law} gives no finite {fit.target} at {point}", fix="ask for a point nearer to the data")
     low, high = interval(fit, x, level)
     about_draws = () if fit.calibration or fit.posterior else (*no_draws(fit), *too_few_draws(fit, level))
-    notices = (*about_draws, *far_outside(outside), *_other_compute(fit, at), *_cautions(fit, x))
+    notices = (*about_draws, *far_outside(outside), *_other_compute(fit, at), *cautions(fit, x))
     return Predictions(x, fit.target, value, low, high, level, outside, notices)
 
 
@@ -99,7 +99,7 @@ def _other_compute(fit: Fit, at: Any) -> tuple[Notice, ...]:
     return (Notice("SL102", "warning", message),)
 
 
-def _cautions(fit: Fit, x: Mapping[str, Floats]) -> tuple[Notice, ...]:
+def cautions(fit: Fit, x: Mapping[str, Floats]) -> tuple[Notice, ...]:
     """What the law itself says of points (n,), as of one past the last break of a broken power law."""
     if fit.entry.cautions is None:
         return ()
@@ -116,6 +116,14 @@ def interval(fit: Fit, x: Mapping[str, Floats], level: float, noise: bool = True
         return _calibrated(fit, fit.calibration, x, level)
     if fit.posterior is not None:
         return _of_posterior(fit, fit.posterior, x, level)
+    low, high = ends(ensemble(fit, x, noise), level)
+    # The optimum itself is never called impossible, however skewed the draws are.
+    value = fit.at(x)
+    return np.minimum(low, value), np.maximum(high, value)
+
+
+def ensemble(fit: Fit, x: Mapping[str, Floats], noise: bool = True) -> Floats:
+    """What a new run at each of m points may come to (n, m), by draws, drift and noise; of a fit of one law."""
     rng = np.random.default_rng([fit.seed, 2])
     count = max(len(fit.draws), 1000)
     paths = fit.at_draws(x)[np.arange(count) % len(fit.draws)]
@@ -125,14 +133,10 @@ def interval(fit: Fit, x: Mapping[str, Floats], level: float, noise: bool = True
     # Residuals stand for the noise of one run; resampled, they keep its heavy tails.
     shift = drift + (-rng.choice(residuals, count)[:, None] if noise else 0.0)
     with np.errstate(over="ignore", invalid="ignore"):
-        ensemble = paths * np.exp(shift) if fit.objective.on == "log" else paths + shift
-    low, high = _ends(ensemble, level)
-    # The optimum itself is never called impossible, however skewed the draws are.
-    value = fit.at(x)
-    return np.minimum(low, value), np.maximum(high, value)
+        return paths * np.exp(shift) if fit.objective.on == "log" else paths + shift
 
 
-def _ends(ensemble: Floats, level: float) -> tuple[Floats, Floats]:
+def ends(ensemble: Floats, level: float) -> tuple[Floats, Floats]:
     """Quantiles (m,), (m,) of an ensemble (n, m), in which a draw that is no number lies beyond both ends."""
     tails = [(1 - level) / 2, (1 + level) / 2]
     if np.isfinite(ensemble).all():
