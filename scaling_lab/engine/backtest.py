@@ -144,7 +144,7 @@ def backtest(
     simple: dict[str, Metrics] = {}
     for done, law in enumerate(chosen):
         rows = law_rows(law, read, weights=weights, drop_bad=drop_bad)
-        train, test, split = _split(rows, _measure(read, rows, by), by, test_above, test_fraction)
+        train, test, split = split_rows(rows, measure(read, rows, by), by, test_above, test_fraction)
         own = replace(settings, objective=replace(settings.objective, on=law.residual))
         try:
             scored.append(_score(law, read, rows.take(train), rows.take(test), own, level))
@@ -182,7 +182,7 @@ def laws_of(laws: Sequence[str | Law], table: Table) -> list[Law]:
     return [law for i, law in enumerate(found) if law not in found[:i]]
 
 
-def _measure(table: Table, rows: Rows, by: str) -> Floats:
+def measure(table: Table, rows: Rows, by: str) -> Floats:
     """The splitting variable of each row (n,); compute is 6 * params * tokens where the table has none."""
     if by in rows.x:
         return rows.x[by]
@@ -199,9 +199,10 @@ def _measure(table: Table, rows: Rows, by: str) -> Floats:
     return kept
 
 
-def _split(
+def split_rows(
     rows: Rows, size: Floats, by: str, above: float | None, fraction: float | None
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+    """The rows (n,) to fit, those to predict, and the split as JSON; a run on both sides is in neither."""
     if above is None:
         above = float(np.quantile(size, 1 - (fraction or 0.25)))
     test = size > above

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..accounting import six_nd
 from ..domains import beyond
 from ..laws import Law
+from ..quantities import quantity
 from ..tables import Rows
 from .result import Noise
 
@@ -78,7 +79,7 @@ def measure_noise(
     maps rows, the parameters fitted to them and other rows to the mean error of the latter and its standard error.
     """
     sd = residual_spread(residuals, rows.used, free)
-    size = rows.flops if rows.flops is not None else rows.x[law.inputs[0]]
+    size = rows.flops if rows.flops is not None else _size(law.inputs[0], rows.x[law.inputs[0]])
     # A run belongs to the side of its last row: its checkpoints would tell the fit about it.
     _, run = np.unique(rows.group.astype(str), return_inverse=True)
     reach = np.full(run.max() + 1, -np.inf)
@@ -98,6 +99,11 @@ def measure_noise(
             leans += [] if leaning is None else [leaning]
     bias, bias_z = _common_lean(leans)
     return Noise(sd=sd, drift=max([LEAST_DRIFT, *needed]), cuts=len(needed), bias=bias, bias_z=bias_z)
+
+
+def _size(name: str, values: Floats) -> Floats:
+    """How large the runs (n,) are by an input: those of low loss are the large ones."""
+    return -values if quantity(name).unit in ("nats/token", "bits/byte") else values
 
 
 def _common_lean(leans: Sequence[tuple[float, float]]) -> tuple[float | None, float | None]:
