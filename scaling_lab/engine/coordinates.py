@@ -91,15 +91,11 @@ class Coordinates:
         `size` is about that of the target; no answer hangs on it, only how fast it is reached.
         """
         coefficients = {power.coefficient for power in self.law.powers}
-        if self.law.powers and self._signed() and all(self.law.param(n).domain == "positive" for n in coefficients):
+        if self.law.powers and all(self.law.param(n).domain == "positive" for n in coefficients):
             return PowerSum(self, x, size)
         real = np.array([p.domain == "real" for p in self.free], dtype=bool)
         cut = lambda keep: {name: values[keep] for name, values in x.items()}  # noqa: E731
         return ByDual(lambda t: self.model(x, t), real, part=lambda t, keep: self.model(cut(keep), t))
-
-    def _signed(self) -> bool:
-        """Whether every free parameter is searched through the logarithm of its size, or as it is."""
-        return all(p.domain != "between" for p in self.free)
 
     def predictor(self, x: Mapping[str, Floats]) -> Callable[[Floats], Floats]:
         """The law at inputs (n,) as a function of theta (B, p), (B, n): infinite or NaN where it is no number."""

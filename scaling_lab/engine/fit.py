@@ -676,7 +676,10 @@ def _bases(
         columns = np.ones((count, len(linear), rows.used))
         for i, power in enumerate(powers[p.name] for p in linear):
             if power.factor:
-                np.exp(power.sign * held[power.exponent] * np.log(rows.x[power.factor]), out=columns[:, i])
+                logs = np.log(power.base(rows.x))
+                np.exp(power.sign * held[power.exponent] * logs, out=columns[:, i])
+            elif power.minus:
+                columns[:, i] = -1.0
         return np.zeros(shape), columns
     zero = {name: np.zeros((count, 1)) for name in law.linear if name not in held}
 
