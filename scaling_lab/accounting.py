@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from .errors import BadInput, nearest
 
 
@@ -81,6 +83,56 @@ def parameters(shape: Shape) -> Counts:
 def six_nd(params: Any, tokens: Any) -> Any:
     """Training compute as 6 * params * tokens, in floating point: as integers it overflows above 9.2e18 in silence."""
     return 6.0 * params * tokens
+
+
+# Tokens for each character of English text at a vocabulary of V: a * ln(V)**2 + b * ln(V) + c, and the vocabulary
+# beyond which it is held (Tao et al. 2024, arXiv:2407.13623; sail-sg/scaling-with-vocab).
+TOKENS_PER_CHARACTER = (0.00639222, -0.15811069, 1.20470122)
+LARGEST_VOCABULARY = 200_000.0
+
+# Widths of models by their non-vocabulary parameters: the first whose size is not exceeded (the same source).
+WIDTHS = (
+    (5e7, 512),
+    (2e8, 768),
+    (5e8, 1024),
+    (1e9, 1536),
+    (2e9, 2048),
+    (5e9, 3200),
+    (1e10, 4096),
+    (2e10, 5120),
+    (5e10, 6048),
+    (1e11, 8192),
+    (2e11, 12288),
+    (5e11, 16384),
+    (1e12, 20480),
+)
+WIDEST = 24576
+
+
+def tokens_per_character(vocab_size: Any) -> Any:
+    """Tokens for each character at vocabularies of any shape, held beyond LARGEST_VOCABULARY.
+
+    Raises BadInput below one token.
+    """
+    a, b, c = TOKENS_PER_CHARACTER
+    sizes = np.asarray(vocab_size, dtype=float)
+    if not (sizes >= 1).all():
+        raise BadInput(f"vocab_size = {np.min(sizes):g} is no vocabulary", fix="give the number of tokens in it")
+    log_v = np.log(np.minimum(sizes, LARGEST_VOCABULARY))
+    return a * log_v * log_v + b * log_v + c
+
+
+def width_of(params_nonvocab: float) -> int:
+    """The width that models of so many non-vocabulary parameters have in the source above."""
+    if not params_nonvocab > 0:
+        raise BadInput(f"params_nonvocab = {params_nonvocab:g} is no size", fix="give a count above zero, as 7B")
+    return next((width for most, width in WIDTHS if params_nonvocab <= most), WIDEST)
+
+
+def flops_vocabulary(params_nonvocab: Any, vocab_size: Any, width: Any, characters: Any) -> Any:
+    """Training compute 6 * (N_nv + V * width) * H * f(V) of H characters: the vocabulary matrix counted once."""
+    params = np.asarray(params_nonvocab, dtype=float) + np.asarray(vocab_size, dtype=float) * width
+    return six_nd(params, characters * tokens_per_character(vocab_size))
 
 
 def flops_6nd(shape: Shape, context: int) -> float:

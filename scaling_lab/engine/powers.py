@@ -55,9 +55,9 @@ class PowerSum(Kernel):
                 term.height = float(np.log(value)) if value > 0 else -np.inf
             at += 1
             if not power.factor:
-                self.flat = term
+                self.flat, term.side = term, -1.0 if power.minus else 1.0
                 continue
-            logs = np.log(x[power.factor])
+            logs = np.log(power.base(x))
             # A held coefficient has no column of its own that could take the shift.
             term.middle = float(np.mean(logs)) if term.coefficient is not None else 0.0
             term.logs = logs - term.middle
@@ -65,6 +65,7 @@ class PowerSum(Kernel):
             domain = law.param(power.exponent).domain
             term.side = -1.0 if domain == "negative" else 1.0
             term.straight = domain == "real"
+            term.limits = law.param(power.exponent).limits if domain == "between" else None
             if power.exponent in free:
                 term.exponent = free.index(power.exponent)
             else:
@@ -136,7 +137,7 @@ class PowerSum(Kernel):
             for term in self.terms[1:]:
                 out += term.sizes(phi, self._heights(term, phi)[0])
             if self.flat:
-                out += np.exp(self._heights(self.flat, phi)[0])[:, None]
+                out += self.flat.side * np.exp(self._heights(self.flat, phi)[0])[:, None]
         return out
 
     def derivatives(
@@ -166,7 +167,7 @@ class PowerSum(Kernel):
         powers = [term.powers(phi) for term in self.terms]
         heights = {term.at: self._heights(term, phi) for term in self._every()}
         sizes = [term.sizes(phi, heights[term.at][0], rows) for term in self.terms]
-        flat = np.exp(heights[self.flat.at][0]) if self.flat else np.zeros(len(phi))
+        flat = self.flat.side * np.exp(heights[self.flat.at][0]) if self.flat else np.zeros(len(phi))
         f = sizes[0] + flat[:, None]
         for size in sizes[1:]:
             f += size
@@ -262,6 +263,7 @@ class _Term:
         self.middle = 0.0
         self.sign = self.side = 1.0
         self.straight = False
+        self.limits: tuple[float, float] | None = None
         self.logs = self.second = np.empty(0)
 
     def sizes(self, phi: Floats, height: Floats, rows: slice = slice(None)) -> Floats:
@@ -277,6 +279,11 @@ class _Term:
         theta = phi[:, self.exponent]
         if self.straight:
             return self.sign * theta, np.full(len(phi), self.sign), np.zeros(len(phi))
+        if self.limits:
+            low, high = self.limits
+            lean = np.tanh(0.5 * theta)
+            first = 0.25 * self.sign * (high - low) * (1.0 - lean * lean)
+            return self.sign * (low + 0.5 * (high - low) * (1.0 + lean)), first, -lean * first
         q = self.sign * self.side * np.exp(theta)
         return q, q, q
 

@@ -171,7 +171,7 @@ class TorchSolver:
             torch.exp(torch.stack([heights[term.at][0], q], dim=1) @ second[:, :2].T)
             for term, (q, _, _), second in zip(kernel.terms, powers, self.second, strict=True)
         ]
-        flat = torch.exp(heights[kernel.flat.at][0]) if kernel.flat else phi.new_zeros(b)
+        flat = kernel.flat.side * torch.exp(heights[kernel.flat.at][0]) if kernel.flat else phi.new_zeros(b)
         f = sum(sizes) + flat[:, None]
         total, u, curve, damping = self._slopes(f, y, w, width, log)
         gradient, diagonal, scale, bends = phi.new_zeros((4, b, local))
@@ -241,5 +241,10 @@ class TorchSolver:
         theta = phi[:, term.exponent]
         if term.straight:
             return term.sign * theta, nothing + term.sign, nothing
+        if term.limits:
+            low, high = term.limits
+            lean = self.torch.tanh(0.5 * theta)
+            first = 0.25 * term.sign * (high - low) * (1.0 - lean * lean)
+            return term.sign * (low + 0.5 * (high - low) * (1.0 + lean)), first, -lean * first
         q = term.sign * term.side * self.torch.exp(theta)
         return q, q, q

@@ -12,6 +12,7 @@ from scaling_lab.engine.solve import Objective, Solutions, graduated, settled
 from scaling_lab.errors import LabError, UsageError
 from scaling_lab.laws import LAWS
 from tests.conftest import TRUTH, chinchilla_table
+from tests.laws.worlds import WORLDS
 
 torch = pytest.importorskip("torch")
 from scaling_lab.engine.solve_cuda import TorchSolver  # noqa: E402  (torch must be there)
@@ -29,12 +30,15 @@ def both(
     table, rng = chinchilla_table(0.01), np.random.default_rng(2)
     x = {"params": table.params.to_numpy(), "tokens": table.tokens.to_numpy()}
     x["flops"] = 6 * x["params"] * x["tokens"]
+    y = table.loss.to_numpy()
+    if not set(law.inputs) <= set(x):  # it has a world of its own
+        x, y = dict(WORLDS[name].x), WORLDS[name].table(noise=0.01)[law.target].to_numpy()
     x = {key: x[key] for key in law.inputs}
     coordinates = Coordinates(law, fix or {})
-    target = objective.scale(table.loss.to_numpy())
-    weights = rng.multinomial(30, np.full(30, 1 / 30), 40).astype(float)
+    target, n = objective.scale(y), len(y)
+    weights = rng.multinomial(n, np.full(n, 1 / n), 40).astype(float)
     kernel = coordinates.kernel(x)
-    start = graduated(kernel, coordinates.random(60, rng), target, np.ones(30), objective, (0.03, 0.01))
+    start = graduated(kernel, coordinates.random(60, rng), target, np.ones(n), objective, (0.03, 0.01))
     begun = np.tile(start.theta[np.argmin(start.value)], (40, 1))
     ours = graduated(kernel, begun, target, weights, objective, ladder)
     return ours, TorchSolver(coordinates, x, objective, device)(begun, weights, target, ladder)
@@ -44,6 +48,8 @@ def both(
 @pytest.mark.parametrize("name", SUMS)
 @pytest.mark.parametrize("objective", [Objective(), Objective("l2"), Objective("huber", 0.01, "plain")], ids=str)
 def test_answers_agree_to_1e_8(name: str, objective: Objective, device: str) -> None:
+    if objective.on == "log" and any(power.minus for power in LAWS[name].powers):
+        pytest.skip("its targets have no logarithm")
     ours, theirs = both(name, objective, device, (0.03,))
     # Some laws miss this table's other input and run away on some resamples: those have no answer to agree on.
     good = settled(ours.status)
