@@ -515,6 +515,35 @@ _ENTRIES = (
         "{engine.partial.WINDOW:.0%} of the tokens, with at least {engine.partial.WINDOW_POINTS} rows.",
         ("give validation losses where there are any: --map loss=COLUMN",),
     ),
+    Code(
+        "SL440",
+        "warning",
+        "split-unfounded",
+        "the law explains no more of the runs than chance would",
+        "Where the loss hardly moves with size and data beyond its noise, the fitted terms are noise too, and so is "
+        "the split that balances them.",
+        "allocate: an F test of the law against a constant on the rows of the fit, p above {decide.allocate.CHANCE:g}.",
+        ("add runs over a wider range of sizes and tokens", "look whether the loss was taken from the right column"),
+    ),
+    Code(
+        "SL441",
+        "warning",
+        "further-at-end",
+        "a further input is best at the end of its fitted range",
+        "allocate looks for the best sparsity, granularity or vocabulary only where runs were seen. A best value at an "
+        "end says that a better one may lie beyond, not where.",
+        "the best value lies within 1/10,000 of the range from its end.",
+        ("train runs beyond that end", "hold the input at a value of your choice: --given NAME=NUMBER"),
+    ),
+    Code(
+        "SL442",
+        "info",
+        "cost-convention",
+        "how the compute of this law's inputs is counted",
+        "Not every law costs 6*params*tokens, and what the count leaves out moves the best split.",
+        "allocate was asked of a law whose cost has something to be said of.",
+        ("compare with the compute that your trainer reports",),
+    ),
 )
 
 if len({entry.code for entry in _ENTRIES} | {entry.name for entry in _ENTRIES}) < 2 * len(_ENTRIES):

@@ -119,10 +119,10 @@ class Budget:
 
     A point names `size`, `data` and the `further` inputs; `inputs` maps it to the law's own, where they are others.
     Training costs per_token(point) FLOP for each of `data`, and fixed(point) besides; serving costs per_served(point)
-    for each token (None: the law does not say what is served). All are affine in the size. Of the further inputs those
-    in `free` are optimised within the fitted range where no value is given; the others must be given. `unique` is the
-    input that says how many distinct tokens there are, for a law that models repeated ones; `says` is the cost in words
-    and `note` what else a reader of a split must know.
+    for each token (None: the law does not say what is served). Those two are affine in the size, and `fixed` does not
+    depend on it. Of the further inputs those in `free` are optimised within the fitted range where no value is given;
+    the others must be given. `unique` is the input that says how many distinct tokens there are, for a law that models
+    repeated ones; `says` is the cost in words and `note` what else a reader of a split must know.
     """
 
     size: str = "params"
