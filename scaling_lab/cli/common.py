@@ -140,15 +140,26 @@ def pairs(texts: Iterable[str] | None, option: str = "--map") -> dict[str, str]:
 
 def fixed(texts: Iterable[str] | None) -> dict[str, float]:
     """{parameter: value} of --fix alpha=0.5 texts."""
+    return _named_numbers(texts, "--fix", "alpha=0.5")
+
+
+def values(texts: Iterable[str] | None, option: str) -> dict[str, float]:
+    """{canonical name: value} of NAME=NUMBER texts, each name once."""
+    return {ALIASES.get(name, name): value for name, value in _named_numbers(texts, option, "sparsity=0.9").items()}
+
+
+def _named_numbers(texts: Iterable[str] | None, option: str, example: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for text in texts or ():
         name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"--fix {text!r} is not NAME=NUMBER, as in --fix alpha=0.5")
+        if not equals or not name.strip():
+            raise UsageError(f"{option} {text!r} is not NAME=NUMBER, as in {option} {example}")
+        if name.strip() in found:
+            raise UsageError(f"{option} {name.strip()} is given twice; give it once")
         try:
             found[name.strip()] = parse_number(value)
         except ValueError:
-            raise UsageError(f"--fix {text!r}: {value!r} is not a number") from None
+            raise UsageError(f"{option} {text!r}: {value!r} is not a number") from None
     return found
 
 

@@ -25,6 +25,7 @@ from .common import (
     pairs,
     show,
     show_json,
+    values,
     warn,
 )
 
@@ -37,13 +38,19 @@ def allocate(
         float, number_option("--inference-tokens", help="Tokens to serve, at 2 FLOP a parameter each.")
     ] = 0.0,
     unique_tokens: Annotated[
-        float | None, number_option("--unique-tokens", help="Tokens that exist; none is repeated.")
+        float | None,
+        number_option("--unique-tokens", help="Tokens that exist: none is repeated, unless the law models that."),
     ] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option("--given", metavar="NAME=NUMBER", help="Hold a further input of the law, e.g. sparsity=0.9."),
+    ] = None,
+    rules: Annotated[bool, typer.Option("--rules", help="Show what rules of thumb would do with the budget.")] = False,
     level: LevelOption = 0.9,
     fail: FailOnOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Split a compute budget between model size and data, with intervals."""
+    """Split a compute budget over the inputs of a fitted law, with intervals."""
     from ..decide.allocate import allocate as run
     from ..engine.result import Fit
     from ..show import terminal
@@ -55,6 +62,7 @@ def allocate(
         inference_tokens=inference_tokens,
         unique_tokens=unique_tokens,
         target_loss=target_loss,
+        given=values(given, "--given"),
         level=level,
     )
     notices = [*own_warnings(loaded), *found.warnings]
@@ -62,7 +70,7 @@ def allocate(
     if json:
         show_json(found.to_dict())
     else:
-        show(terminal.allocation(found))
+        show(terminal.allocation(found, rules=rules))
     fail_on(fail, notices)
 
 

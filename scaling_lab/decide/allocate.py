@@ -1,29 +1,39 @@
-"""How to split a compute budget between model size and data, by a fitted law."""
+"""How to split a compute budget over the inputs of a fitted law: size and data, and what else it has."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize.elementwise import find_root
+from scipy.special import fdtrc
 
 from ..accounting import six_nd
+from ..domains import allowed
 from ..engine.predict import far_outside, interval, no_draws
 from ..engine.result import Fit, Notice, too_few_draws
 from ..engine.solve import one_blas_thread
+from ..engine.uncertainty import extent
 from ..errors import LabError, UsageError
-from ..laws import Law
+from ..laws import Law, broken_rules
+from ..quantities import DOMAINS, format_quantity, quantity
+from .split import LEAST, MOST, Plan, Splits, golden_section, least_flops, plan_of, splits
+
+__all__ = ["MOST", "Allocation", "Quantile", "allocate", "best_split", "golden_section"]
 
 Floats = NDArray[np.float64]
 SCHEMA = "scaling-lab/allocate/1"
 # A size whose loss is within this share of the optimum's is as good as optimal: runs differ by about that much.
 NEAR = 0.005
-GOLDEN = (np.sqrt(5.0) - 1) / 2
-# The budgets, in FLOP, between which a target loss is looked for; less than the first trains nothing.
-LEAST, MOST = 1e6, 1e40
+# A law that explains no more of the target than chance would in this share of tables has not been shown to hold.
+CHANCE = 0.05
+# Rules of thumb: tokens for each parameter, the rule, and where it was read.
+RULES = (
+    (5.0, "one epoch, before Chinchilla", "One Epoch Is All You Need, Komatsuzaki 2019, arXiv:1906.06669"),
+    (20.0, "Chinchilla", "Hoffmann et al. 2022, arXiv:2203.15556, Table 3: 20 to 22 tokens for each parameter"),
+)
 
 
 @dataclass(frozen=True)
@@ -39,8 +49,24 @@ class Quantile:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A split of the same budget by a rule of thumb, and what the fitted law says of it."""
+
+    name: str
+    source: str
+    params: float
+    tokens: float
+    loss: float
+
+
+@dataclass(frozen=True)
 class Allocation:
-    """The best split of `flops` (training and, where asked, inference), and the sizes that do nearly as well."""
+    """The best split of `flops` (training and, where asked, inference), and the sizes that do nearly as well.
+
+    `params` and `tokens` are the law's size and its data, named by `size` and `data`; `further` are its other inputs
+    that were optimised, `given` those that were held; `epochs` the passes over the unique tokens, for a law that
+    models repeated ones. `costs` says what a point was taken to cost.
+    """
 
     law: str
     flops: Quantile
@@ -54,10 +80,18 @@ class Allocation:
     target_loss: float | None
     outside: Mapping[str, float]
     warnings: tuple[Notice, ...]
+    size: str = "params"
+    data: str = "tokens"
+    target: str = "loss"
+    costs: str = ""
+    further: Mapping[str, Quantile] = field(default_factory=dict)
+    given: Mapping[str, float] = field(default_factory=dict)
+    epochs: Quantile | None = None
+    references: tuple[Reference, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The contract's JSON."""
-        return {
+        found = {
             "schema": SCHEMA,
             "law": self.law,
             "flops": self.flops.value,
@@ -71,8 +105,16 @@ class Allocation:
             "inference_tokens": self.inference_tokens,
             "target_loss": self.target_loss,
             "outside": dict(self.outside),
+            "size": self.size,
+            "data": self.data,
+            "target": self.target,
+            "costs": self.costs,
+            "further": {name: value.to_dict() for name, value in self.further.items()},
+            "given": dict(self.given),
+            "references": [vars(reference) for reference in self.references],
             "warnings": [vars(notice) for notice in self.warnings],
         }
+        return found | ({"epochs": self.epochs.to_dict()} if self.epochs else {})
 
 
 def allocate(
@@ -82,16 +124,31 @@ def allocate(
     inference_tokens: float = 0.0,
     unique_tokens: float | None = None,
     target_loss: float | None = None,
+    given: Mapping[str, float] | None = None,
     level: float = 0.9,
 ) -> Allocation:
-    """The compute-optimal params and tokens for a budget, or for the least budget that reaches `target_loss`.
+    """The best split of a budget over a law's inputs, or of the least budget that reaches `target_loss`.
 
-    Compute is 6*N*D for training plus 2*N*inference_tokens (Sardana et al. 2023, arXiv:2401.00448). Intervals of params
-    and tokens hold the parameters' doubt (bootstrap draws); that of the loss also holds the law's error outside its
-    data. `unique_tokens` caps D in the optimum and in every draw, since these laws say nothing of repeated data.
+    Training costs what the law's `budget` says, 6*N*D for most, and serving 2*N*inference_tokens besides (Sardana et
+    al. 2023, arXiv:2401.00448). `unique_tokens` is an input of a law that models repeated data; of any other it caps D
+    in the optimum and in every draw. Further inputs are held at what is `given`; the others that a law leaves open are
+    optimised within the fitted range. Intervals of what is split hold the parameters' doubt (bootstrap draws); that of
+    the loss also holds the law's error outside its data.
     """
     with one_blas_thread():
-        return _allocate(fit, flops, inference_tokens, unique_tokens, target_loss, level)
+        return _allocate(fit, flops, inference_tokens, unique_tokens, target_loss, given or {}, level)
+
+
+def plan_for(
+    fit: Fit, given: Mapping[str, float], inference_tokens: float = 0.0, unique_tokens: float | None = None
+) -> Plan:
+    """How a fit's law is asked to spend; raises UsageError where it can't be, or a value given is none of its kind."""
+    for name, value in given.items():
+        domain = quantity(name).domain
+        if not allowed(domain, np.array([value])).all():
+            raise UsageError(f"--given {name}={value:g} is not a number {DOMAINS[domain]}")
+    members = tuple(member.law for member in fit.blend.members) if fit.members else ()
+    return plan_of(fit.entry, given, fit.inputs, inference_tokens, unique_tokens, members)
 
 
 def _allocate(
@@ -100,25 +157,31 @@ def _allocate(
     inference_tokens: float,
     unique_tokens: float | None,
     target_loss: float | None,
+    given: Mapping[str, float],
     level: float,
 ) -> Allocation:
     law = fit.entry
-    _check(law, flops, inference_tokens, unique_tokens, target_loss, level)
+    plan = plan_for(fit, given, inference_tokens, unique_tokens)
+    _check(fit, flops, inference_tokens, unique_tokens, target_loss, level)
+    _check_spread(fit)
     # The optimum first, then the bootstrap draws: every quantity below is an array over these.
     draws = np.concatenate([fit.optimum_row(), fit.draws])
     named = {name: draws[:, [i]] for i, name in enumerate(law.names)}
     if target_loss is not None:
-        budget = _least_flops(law, named, target_loss, inference_tokens, unique_tokens)
+        budget = least_flops(plan, named, target_loss)
         _check_reached(fit, float(budget[0]), target_loss, unique_tokens)
     else:
         budget = np.full(len(draws), flops, dtype=float)
-    found = _splits(law, named, budget, inference_tokens, unique_tokens)
+    found = splits(plan, named, budget)
     _check_split(law, bool(found.edge[0]), float(budget[0]))
-    x = {"params": found.params[:1], "tokens": found.tokens[:1]}
+    x = plan.inputs(found.params[:1], found.tokens[:1], {name: v[:1] for name, v in found.further.items()})
+    for why in broken_rules(law, x).values():
+        raise LabError(f"{law.name}: {why} at the best split; give other --given values")
     low, high = interval(fit, x, level, noise=False)
-    outside = fit.outside({name: float(v[0]) for name, v in (x | {"flops": six_nd(x["params"], x["tokens"])}).items()})
+    outside = fit.outside({name: float(v[0]) for name, v in extent(x).items()})
     with np.errstate(invalid="ignore"):  # no ratio where both are infinite
         ratio = found.tokens / found.params
+    unique = plan.given.get(plan.budget.unique) if plan.budget.unique else None
     return Allocation(
         law=fit.law,
         flops=_quantile(budget, level),
@@ -126,7 +189,7 @@ def _allocate(
         tokens=_quantile(found.tokens, level),
         tokens_per_param=_quantile(ratio, level),
         loss=Quantile(float(fit.at(x)[0]), (float(low[0]), float(high[0]))),
-        near_optimal_params=_near(law, fit, float(budget[0]), inference_tokens, unique_tokens),
+        near_optimal_params=_near(plan, fit, float(budget[0]), found),
         level=level,
         inference_tokens=inference_tokens,
         target_loss=target_loss,
@@ -134,12 +197,23 @@ def _allocate(
         warnings=(
             *no_draws(fit),
             *too_few_draws(fit, level),
+            *_explains_nothing(fit),
             *_without_split(found),
             *far_outside([outside]),
             *_held(law, unique_tokens if found.held[0] else None),
+            *_at_ends(fit, found),
+            *_of_the_law(fit, plan, x),
             *_form(outside),
             *_convention(fit),
         ),
+        size=plan.budget.size,
+        data=plan.budget.data,
+        target=fit.target,
+        costs=plan.budget.says,
+        further={name: _quantile(values, level) for name, values in found.further.items()},
+        given=plan.given,
+        epochs=None if unique is None else _quantile(found.tokens / unique, level),
+        references=_references(fit, plan, float(budget[0])),
     )
 
 
@@ -158,7 +232,7 @@ def _quantile(values: Floats, level: float) -> Quantile:
     return Quantile(value, (min(low, value), max(high, value)))
 
 
-def _without_split(found: _Splits) -> tuple[Notice, ...]:
+def _without_split(found: Splits) -> tuple[Notice, ...]:
     """A warning where the loss of some draws has no minimum along the budget."""
     missing, count = int(np.sum(found.edge[1:])), len(found.edge) - 1
     if not missing:
@@ -209,20 +283,21 @@ def _check_split(law: Law, edge: bool, budget: float) -> None:
 
 
 def _check(
-    law: Law,
+    fit: Fit,
     flops: float | None,
     inference_tokens: float,
     unique_tokens: float | None,
     target_loss: float | None,
     level: float,
 ) -> None:
-    if set(law.inputs) != {"params", "tokens"}:
-        raise UsageError(f"{law.name} is a law of {', '.join(law.inputs)}; allocate needs one of params and tokens")
     if (flops is None) == (target_loss is None):
         raise UsageError("give --flops or --target-loss, one of the two")
     if not 0 < level < 1:
         raise UsageError(f"--level {level:g} is not between 0 and 1")
-    for name, value in (("--flops", flops), ("--unique-tokens", unique_tokens), ("--target-loss", target_loss)):
+    domain = quantity(fit.target).domain
+    if target_loss is not None and not allowed(domain, np.array([target_loss])).all():
+        raise UsageError(f"--target-loss {target_loss:g} is not a number {DOMAINS[domain]}")
+    for name, value in (("--flops", flops), ("--unique-tokens", unique_tokens)):
         if value is not None and not (np.isfinite(value) and value > 0):
             raise UsageError(f"{name} {value:g} is not a number above zero")
     # Further out the loss agrees with its floor to the last digit, and no split is better than another.
@@ -230,6 +305,77 @@ def _check(
         raise UsageError(f"--flops {flops:g} is more than {MOST:g}, where a law can't tell one split from another")
     if not (np.isfinite(inference_tokens) and inference_tokens >= 0):
         raise UsageError(f"--inference-tokens {inference_tokens:g} is below zero")
+
+
+def _check_spread(fit: Fit) -> None:
+    """Raises LabError where every run has one and the same target: then nothing tells one split from another."""
+    target = np.asarray(fit.points[fit.target], dtype=float)
+    if len(target) > 1 and np.ptp(target) == 0:
+        raise LabError(
+            f"{fit.law}: all {len(target)} rows of this fit have one {fit.target}, {target[0]:g}: nothing in them "
+            "tells one split of a budget from another; add runs that differ"
+        )
+
+
+def _explains_nothing(fit: Fit) -> tuple[Notice, ...]:
+    """A warning where the law explains no more of the target than as many free parameters would by chance (F test)."""
+    scale = fit.objective.scale
+    target = np.asarray(scale(np.asarray(fit.points[fit.target], dtype=float)))
+    inputs = {name: np.asarray(fit.points[name], dtype=float) for name in fit.entry.inputs}
+    rest = float(np.sum((target - np.asarray(scale(fit.at(inputs)))) ** 2))
+    total = float(np.sum((target - target.mean()) ** 2))
+    free = sum(not p.fixed for p in fit.params.values())
+    if fit.members:  # of which a blend has more than any law in it
+        free = max(len(member.law.names) for member in fit.blend.members)
+    spare = len(target) - free
+    if free < 2 or spare < 1 or rest == 0:
+        return ()
+    chance = float(fdtrc(free - 1, spare, max(total / rest - 1, 0.0) * spare / (free - 1)))
+    if chance < CHANCE:
+        return ()
+    message = (
+        f"{fit.law} explains no more of the {fit.target} of these {len(target)} rows than {free} parameters would by "
+        f"chance (F test, p = {chance:.2g}): the split rests on nothing that was measured"
+    )
+    return (Notice("SL440", "warning", message),)
+
+
+def _at_ends(fit: Fit, found: Splits) -> tuple[Notice, ...]:
+    """A warning for each further input whose best value is an end of the range that was fitted."""
+    notices = []
+    for name, ended in found.ended.items():
+        if ended[0]:
+            low, high = (format_quantity(fit.inputs[name][end]) for end in ("min", "max"))
+            message = (
+                f"the best {name}, {format_quantity(float(found.further[name][0]))}, is an end of the fitted range "
+                f"({low} to {high}): a better one may lie beyond; hold it with --given {name}=NUMBER"
+            )
+            notices.append(Notice("SL441", "warning", message))
+    return tuple(notices)
+
+
+def _of_the_law(fit: Fit, plan: Plan, x: Mapping[str, Floats]) -> tuple[Notice, ...]:
+    """What the law says of the place itself, and of how its inputs are paid for."""
+    law = fit.entry
+    cautions = law.cautions(x, fit.values) if law.cautions is not None else ()
+    notices = [Notice("SL408", "warning", message) for message in cautions]
+    if plan.budget.note:
+        notices.append(Notice("SL442", "info", f"compute is counted as {plan.budget.says}: {plan.budget.note}"))
+    return tuple(notices)
+
+
+def _references(fit: Fit, plan: Plan, flops: float) -> tuple[Reference, ...]:
+    """The splits of rules of thumb, where compute is a plain 6*N*D and all of it is spent on training."""
+    if plan.budget.further or plan.budget.size != "params" or plan.inference_tokens or not np.isfinite(flops):
+        return ()
+    found = []
+    for ratio, name, source in RULES:
+        size = np.array([np.sqrt(flops / (6 * ratio))])
+        loss = float(fit.at(plan.inputs(size, ratio * size, {}))[0])
+        found.append(
+            Reference(f"{ratio:g} tokens per parameter ({name})", source, float(size[0]), float(ratio * size[0]), loss)
+        )
+    return tuple(found)
 
 
 def _convention(fit: Fit) -> tuple[Notice, ...]:
@@ -248,20 +394,6 @@ def _convention(fit: Fit) -> tuple[Notice, ...]:
     )
 
 
-@dataclass(frozen=True)
-class _Splits:
-    """Best splits (B,) by params, tokens and loss.
-
-    `held` are those at the cap on tokens. Those at an `edge` have none: their params and tokens are nan.
-    """
-
-    params: Floats
-    tokens: Floats
-    loss: Floats
-    held: NDArray[np.bool_]
-    edge: NDArray[np.bool_]
-
-
 def best_split(
     law: Law, named: Mapping[str, Floats], flops: Floats, inference_tokens: float = 0.0
 ) -> tuple[Floats, Floats, Floats]:
@@ -270,119 +402,24 @@ def best_split(
     `named` are the law's parameters, each (B, 1). Raises LabError where the loss falls all the way to one parameter or
     one token, for then the law has no compute-optimal size.
     """
-    found = _splits(law, named, flops, inference_tokens)
+    found = splits(plan_of(law, {}, {}, inference_tokens), named, flops)
     worst = int(np.argmax(found.edge))
     _check_split(law, bool(found.edge[worst]), float(flops[worst]))
     return found.params, found.tokens, found.loss
 
 
-def _splits(
-    law: Law,
-    named: Mapping[str, Floats],
-    flops: Floats,
-    inference_tokens: float = 0.0,
-    unique_tokens: float | None = None,
-) -> _Splits:
-    """The best split of each budget (B,): a scan over log N, then a golden-section search, all at once.
+def _near(plan: Plan, fit: Fit, flops: float, found: Splits) -> tuple[float, float]:
+    """The smallest and largest size whose loss is within NEAR of the best for the budget, with no token repeated.
 
-    An infinite budget is spent on params without end, and on tokens up to the cap; one that is nan has no split.
+    Further inputs stay where they are best. A cap on tokens holds for these sizes too.
     """
-    most_tokens = np.inf if unique_tokens is None else unique_tokens
-    endless, flops = np.isinf(flops), np.where(np.isfinite(flops), flops, 1.0)
-    # From one parameter to the size that leaves one token to train on.
-    top = np.log(flops / (6.0 + 2.0 * inference_tokens))
-
-    def tokens_at(log_n: Floats) -> Floats:
-        return flops[:, None] / (6.0 * np.exp(log_n)) - inference_tokens / 3.0
-
-    def loss_at(log_n: Floats) -> Floats:
-        x = {"params": np.exp(log_n), "tokens": np.maximum(tokens_at(log_n), 1e-300)}
-        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            return np.asarray(law.predict(x, **named))
-
-    grid = np.linspace(0.0, 1.0, 201)[None, :] * top[:, None]
-    at = _lowest_valley(loss_at(grid))
-    low = np.take_along_axis(grid, np.maximum(at - 1, 0)[:, None], 1)
-    high = np.take_along_axis(grid, np.minimum(at + 1, grid.shape[1] - 1)[:, None], 1)
-    log_n = golden_section(loss_at, low, high)
-    # The loss has one minimum along a budget: where that lies beyond the cap, the best that is left lies at the cap.
-    held = tokens_at(log_n)[:, 0] > most_tokens
-    at_cap = np.log(flops / (6.0 * most_tokens + 2.0 * inference_tokens)) if unique_tokens is not None else top
-    log_n = np.where(held, at_cap, log_n[:, 0])[:, None]
-    edge = ~endless & ((~held & ((at == 0) | (at == grid.shape[1] - 1))) | (top <= 0))
-    params, tokens = np.exp(log_n[:, 0]), np.where(held, most_tokens, tokens_at(log_n)[:, 0])
-    return _Splits(
-        params=np.where(edge, np.nan, np.where(endless, np.inf, params)),
-        tokens=np.where(edge, np.nan, np.where(endless, most_tokens, tokens)),
-        loss=loss_at(log_n)[:, 0],
-        held=held,
-        edge=edge,
-    )
-
-
-def _lowest_valley(loss: Floats) -> NDArray[np.intp]:
-    """Where each row of losses (B, n) is least between its ends; an end, where it has no valley.
-
-    A law that bends may fall again where a budget leaves a model of one parameter or a single token, many orders of
-    magnitude from anything that was trained: a valley is the answer, where there is one.
-    """
-    inside = (loss[:, 1:-1] < loss[:, :-2]) & (loss[:, 1:-1] <= loss[:, 2:])
-    valleys = np.where(inside, loss[:, 1:-1], np.inf)
-    return np.where(inside.any(axis=1), 1 + np.argmin(valleys, axis=1), np.argmin(loss, axis=1))
-
-
-def golden_section(function: Callable[[Floats], Floats], low: Floats, high: Floats) -> Floats:
-    """The minimum of a unimodal function between low and high, all of one shape, elementwise.
-
-    Fifty steps shrink the bracket 1e10-fold, but values near a minimum agree to rounding from a distance of 1e-8 of
-    its scale on: that is the precision of the answer.
-    """
-    left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-    f_left, f_right = function(left), function(right)
-    for _ in range(50):
-        shrink = f_left <= f_right
-        low, high = np.where(shrink, low, left), np.where(shrink, right, high)
-        left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-        f_left, f_right = function(left), function(right)
-    return (low + high) / 2
-
-
-def _least_flops(
-    law: Law,
-    named: Mapping[str, Floats],
-    target: float,
-    inference_tokens: float,
-    unique_tokens: float | None = None,
-) -> Floats:
-    """The least compute (B,) whose best split reaches the target; inf where MOST does not, nan where LEAST does."""
-    count = len(next(iter(named.values())))
-
-    def excess(log_c: Floats, draw: NDArray[np.int64]) -> Floats:
-        some = {name: values[draw] for name, values in named.items()}
-        return _splits(law, some, np.exp(log_c), inference_tokens, unique_tokens).loss - target
-
-    every = np.arange(count)
-    too_easy = excess(np.full(count, np.log(LEAST)), every) <= 0
-    reachable = excess(np.full(count, np.log(MOST)), every) <= 0
-    budget = np.where(too_easy, np.nan, np.inf)
-    between = np.flatnonzero(reachable & ~too_easy)
-    if between.size:
-        ends = tuple(np.full(between.size, np.log(end)) for end in (LEAST, MOST))
-        budget[between] = np.exp(find_root(excess, ends, args=(between,), tolerances={"xatol": 1e-12}).x)
-    return budget
-
-
-def _near(
-    law: Law, fit: Fit, flops: float, inference_tokens: float, unique_tokens: float | None
-) -> tuple[float, float]:
-    """The smallest and largest size whose loss is within NEAR of the best for the budget, with no token repeated."""
     named = {name: np.array([[value]]) for name, value in fit.values.items()}
-    best = _splits(law, named, np.array([flops]), inference_tokens, unique_tokens)
-    log_n = np.log(best.params[0]) + np.linspace(-8, 8, 16001)
-    tokens = flops / (6 * np.exp(log_n)) - inference_tokens / 3
+    further = {name: values[:1, None] for name, values in found.further.items()}
+    log_n = np.log(found.params[0]) + np.linspace(-8, 8, 16001)[None, :]
+    tokens = plan.tokens_for(np.array([[flops]]), np.exp(log_n), further)
     # The size that spends the cap exactly is allowed, whatever its last digit.
-    keep = (tokens > 0) & (tokens <= (1 + 1e-9) * (np.inf if unique_tokens is None else unique_tokens))
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        found = np.asarray(law.predict({"params": np.exp(log_n[keep]), "tokens": tokens[keep]}, **named))[0]
-    inside = log_n[keep][found <= best.loss[0] * (1 + NEAR)]
+    keep = (tokens > 0) & (tokens <= (1 + 1e-9) * (np.inf if plan.unique_tokens is None else plan.unique_tokens))
+    log_n, tokens = log_n[keep][None, :], tokens[keep][None, :]
+    loss = plan.loss(named, np.exp(log_n), tokens, further)[0]
+    inside = log_n[0][loss <= found.loss[0] + NEAR * abs(found.loss[0])]
     return float(np.exp(inside[0])), float(np.exp(inside[-1]))

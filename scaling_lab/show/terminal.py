@@ -230,35 +230,51 @@ def backtest(found: Backtest) -> str:
 # ------------------------------------------------------------------------------------------------------------ decide
 
 
-def allocation(found: Allocation) -> str:
-    """The best split of a budget with intervals, and the sizes that do nearly as well."""
+def allocation(found: Allocation, *, rules: bool = False) -> str:
+    """The best split of a budget with intervals, the sizes that do nearly as well, and what `rules` of thumb would."""
     from ..decide.allocate import NEAR
 
     level = f"{words.percent(found.level)} interval"
+    further = list(found.further.items()) + ([("epochs", found.epochs)] if found.epochs else [])
     body = [
         (label, format_quantity(q.value), _ends(q))
         for label, q in (
-            ("parameters", found.params),
-            ("tokens", found.tokens),
-            ("tokens per parameter", found.tokens_per_param),
+            (_SIZES.get(found.size, found.size), found.params),
+            (found.data, found.tokens),
+            *further,
+            (f"{found.data} per parameter", found.tokens_per_param),
         )
     ]
     if found.target_loss is not None:
         body.insert(0, ("compute (FLOP)", words.exponent(found.flops.value), _ends(found.flops)))
     low, high = found.loss.ci
-    body.append(("loss", words.fixed(found.loss.value, low, high), words.span(low, high)))
+    body.append((words.clean(found.target), words.fixed(found.loss.value, low, high), words.span(low, high)))
     served = f" with {format_quantity(found.inference_tokens)} tokens served" if found.inference_tokens else ""
+    held = "".join(f", {name} held at {format_quantity(value)}" for name, value in found.given.items())
     aim = (
         f"{words.exponent(found.flops.value, 4)} FLOP"
         if found.target_loss is None
-        else f"a loss of {found.target_loss:g}"
+        else f"a {words.clean(found.target)} of {found.target_loss:g}"
     )
     small, large = found.near_optimal_params
     sizes = f"{format_quantity(small)} to {format_quantity(large)}"
     near = f"sizes from {sizes} parameters lose less than {words.percent(NEAR)}"
-    head = prose(f"best split by {found.law} for {aim}{served}")
-    tail = prose(f"{near} of the loss; the best one lies {words.outside(found.outside)}")
-    return f"{head}\n\n{table(('', 'best', level), body, 'lrl')}\n\n{tail}"
+    head = prose(f"best split by {found.law} for {aim}{served}{held}")
+    thumb = [
+        f"by rule of thumb, {r.name}: {format_quantity(r.params)} parameters on {format_quantity(r.tokens)} tokens, "
+        f"{words.clean(found.target)} {words.fixed(r.loss, low, high)}"
+        for r in (found.references if rules else ())
+    ]
+    best = f"{near} of the {words.clean(found.target)}; the best one lies {words.outside(found.outside)}"
+    return f"{head}\n\n{table(('', 'best', level), body, 'lrl')}\n\n{prose(best, *thumb)}"
+
+
+# Which parameters a split is of, where it is not all of them by the law's own word.
+_SIZES = {
+    "params": "parameters",
+    "params_average": "average parameters",
+    "params_nonvocab": "non-vocabulary parameters",
+}
 
 
 def _ends(q: Quantile) -> str:

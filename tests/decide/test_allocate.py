@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from scaling_lab.decide.allocate import _least_flops as least_flops
 from scaling_lab.decide.allocate import allocate, best_split
+from scaling_lab.decide.split import least_flops, plan_of
 from scaling_lab.engine.fit import fit
 from scaling_lab.engine.result import Fit
 from scaling_lab.errors import LabError, UsageError
@@ -61,7 +62,7 @@ def test_inference_aware_goldens(n0: float, d0: float, inference: float, n: floa
     """Equal-quality form with the unrounded constants (surfaces.md section 15)."""
     p = named("hoffmann2022-unrounded")
     loss = CHINCHILLA.predict({"params": np.array([n0]), "tokens": np.array([d0])}, **p)[0, 0]
-    budget = least_flops(CHINCHILLA, p, loss, inference)
+    budget = least_flops(plan_of(CHINCHILLA, {}, {}, inference), p, loss)
     got_n, got_d, _ = best_split(CHINCHILLA, p, budget, inference)
     assert got_n[0] == pytest.approx(n, rel=1e-3)
     assert got_d[0] == pytest.approx(d, rel=1e-3)
@@ -208,3 +209,31 @@ def test_without_draws_there_is_no_interval(plain: Fit) -> None:
 def test_too_few_draws_for_the_level_are_warned_of(noisy: Fit) -> None:
     assert "SL407" not in [w.code for w in allocate(noisy, 1e22, level=0.9).warnings]
     assert "SL407" in [w.code for w in allocate(noisy, 1e22, level=0.99).warnings]
+
+
+def test_runs_that_all_have_one_loss_tell_no_split() -> None:
+    n, d = (v.ravel() for v in np.meshgrid(np.geomspace(1e8, 1e9, 4), [1e9, 1e10]))
+    table = pd.DataFrame({"params": n, "tokens": d, "loss": 2.5})
+    with pytest.raises(LabError, match=r"all 8 rows of this fit have one loss, 2.5: nothing in them tells"):
+        allocate(fit("chinchilla-tied", table, bootstrap=20), 1e21)
+
+
+def test_a_law_that_explains_no_more_than_chance_is_told() -> None:
+    n, d = (v.ravel() for v in np.meshgrid(np.geomspace(1e8, 1e10, 5), np.geomspace(1e9, 1e11, 4)))
+    noise = 0.02 * np.random.default_rng(2).standard_normal(20)
+    table = pd.DataFrame({"params": n, "tokens": d, "loss": 2.5 + 2.4 * n**-0.3 + 3 * d**-0.3 + noise})
+    found = fit("chinchilla-tied", table, starts=144, bootstrap=20, fix={"alpha": 0.3})
+    assert "SL440" in [w.code for w in allocate(found, 1e21).warnings]
+    assert "SL440" not in [
+        w.code for w in allocate(fit("chinchilla", chinchilla_table(0.003), bootstrap=0), 1e21).warnings
+    ]
+
+
+def test_rules_of_thumb_spend_the_same_budget() -> None:
+    found = allocate(fit("chinchilla", chinchilla_table(), starts=144, bootstrap=0), 1e21)
+    assert [round(r.tokens / r.params) for r in found.references] == [5, 20]
+    for rule in found.references:
+        assert 6 * rule.params * rule.tokens == pytest.approx(1e21)
+        assert rule.loss > found.loss.value
+        want = TRUTH["E"] + TRUTH["A"] * rule.params ** -TRUTH["alpha"] + TRUTH["B"] * rule.tokens ** -TRUTH["beta"]
+        assert rule.loss == pytest.approx(want, rel=1e-6)
