@@ -199,11 +199,10 @@ def _along_all(plan: Plan, named: Mapping[str, Floats], flops: Floats) -> Splits
     steps = np.column_stack([step, *(np.full(len(flops), s.step) for s in scales.values())])
     place = _zoom(plan, named, flops, scales, place, 2 * steps)
     further = {n: scales[n].value(place[:, [1 + i]]) for i, n in enumerate(names)}
-    loss, size, tokens, held = (v[:, 0] for v in _spent(plan, named, flops, place[:, :1], further))
+    loss, size, tokens, held = _spent(plan, named, flops, place[:, :1], further)
     ended = {n: scales[n].ended(place[:, 1 + i]) for i, n in enumerate(names)}
-    return Splits(
-        size, tokens, loss, held, edge, {n: np.where(edge, np.nan, v[:, 0]) for n, v in further.items()}, ended
-    )
+    values = {n: np.where(edge, np.nan, v[:, 0]) for n, v in further.items()}
+    return Splits(size[:, 0], tokens[:, 0], loss[:, 0], held[:, 0], edge, values, ended)
 
 
 def _scan(
