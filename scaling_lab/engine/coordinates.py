@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ class Coordinates:
             if p.reference
             for v in [x[p.reference]]
         }
-        return cls(law, places | dict(fix))
+        return cls(_placed(law, x), places | dict(fix))
 
     @property
     def free(self) -> tuple[Param, ...]:
@@ -133,6 +133,20 @@ class Coordinates:
             ends = sorted(inward(p, np.array([low, high])))
             columns.append(rng.uniform(ends[0], ends[1], count))
         return np.column_stack(columns) if columns else np.zeros((count, 0))
+
+
+def _placed(law: Law, x: Mapping[str, Floats]) -> Law:
+    """The law with places along an input started within the range of its values (n,), where they have one."""
+
+    def placed(p: Param) -> Param:
+        found = x.get(p.along, np.zeros(0))
+        if not found.size or found.min() == found.max():
+            return p
+        return replace(p, start=(float(found.min()), float(found.max())))
+
+    if not any(p.along for p in law.params):
+        return law
+    return replace(law, params=tuple(placed(p) for p in law.params))
 
 
 def ends(x: Mapping[str, Floats]) -> dict[str, Floats]:

@@ -600,13 +600,14 @@ def quick_optimum(coordinates: Coordinates, rows: Rows, settings: Settings, pull
 def starting_points(coordinates: Coordinates, rows: Rows, count: int, rng: np.random.Generator) -> Floats:
     """About `count` starts (B, p): a grid over the parameters that are not linear, the linear ones solved on it.
 
-    A law without linear parameters gets random starts over its start ranges.
+    Random starts over the start ranges for a law without linear parameters, or with more than three others; the linear
+    ones are solved in any case.
     """
     linear, curved = _kinds(coordinates)
     if not coordinates.free:
         return np.zeros((1, 0))
     if not linear or len(curved) > 3:
-        return coordinates.random(count, rng)
+        return random_points(coordinates, rows, count, rng)
     side = max(2, round(count ** (1 / len(curved)))) if curved else 1
     # Even steps in the coordinate that is searched, both ends of the start range included.
     ends = [inward(p, np.array(p.start)) for p in curved]

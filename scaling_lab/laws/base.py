@@ -23,7 +23,8 @@ class Param:
     `start` is the range that starts are drawn from (not a bound). `domain` is the bound: a positive parameter is
     fitted through its logarithm, a negative one through the logarithm of its size, a real one as it is, one between
     two `limits` through the logistic function. A parameter with a `reference` is no freedom of the law but the place
-    where it is centred: it is held at the geometric mean of that input, unless a value is given.
+    where it is centred: it is held at the geometric mean of that input, unless a value is given. One that lies `along`
+    an input is a place on it: its starts are drawn from the range of the table's values.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Param:
     domain: Domain = "positive"
     reference: str = ""
     limits: tuple[float, float] = (0.0, 1.0)
+    along: str = ""
 
     @property
     def signed(self) -> bool:
