@@ -493,7 +493,15 @@ def _audited(
     while rounds <= AUDIT_ROUNDS:
         rounds += 1
         begun = random_points(coordinates, rows, settings.audit, rng)
-        found = _polish(coordinates, rows, settings, begun, pull)
+        # Half of them straight down: wider objectives first lead every start to one valley, where there may be several.
+        half = len(begun) // 2
+        found = Solutions.join(
+            [
+                _polish(coordinates, rows, settings, part, pull, straight=straight)
+                for part, straight in ((begun[half:], False), (begun[:half], True))
+                if len(part)
+            ]
+        )
         best = float(np.min(_reached(ended)))
         ended = Solutions.join([ended, found])
         if _nearly(float(np.min(_reached(found))), rows.used) >= best:
@@ -544,15 +552,21 @@ def _objectives(
 
 
 def _polish(
-    coordinates: Coordinates, rows: Rows, settings: Settings, theta: Floats, pull: Pull | None = None
+    coordinates: Coordinates,
+    rows: Rows,
+    settings: Settings,
+    theta: Floats,
+    pull: Pull | None = None,
+    *,
+    straight: bool = False,
 ) -> Solutions:
-    """The minima that starts (B, p) lead to.
+    """The minima that starts (B, p) lead to, by way of those of wider objectives unless `straight`.
 
     Where rows are very many, the starts go to the minima of some of them first. From there on those that met there go
     on as one.
     """
     objective = settings.objective
-    ladder = widths(objective)
+    ladder = () if straight else widths(objective)
     kept = thinned(rows.used)
     if len(kept) < rows.used:
         near = _polish(coordinates, rows.take(kept), settings, theta, pull)

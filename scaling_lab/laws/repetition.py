@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Law, Param, Prior, Published, Rule, register
+from .base import Budget, Law, Param, Prior, Published, Rule, register
 
 # A predict function takes and returns arrays, or the dual numbers that stand in for them.
 Array = Any
@@ -62,6 +62,7 @@ _RULE = Rule(
     lambda x: np.asarray(x["unique_tokens"]) <= (1.0 + ROUNDING) * np.asarray(x["tokens"]),
     f"unique_tokens are more than the tokens seen (by more than {ROUNDING:.1%}, what rounding may do)",
 )
+_BUDGET = Budget(further=("unique_tokens",), unique="unique_tokens")
 _IDENTIFIABILITY = (
     "R_D shows only in runs of many passes, and R_N only in models too large for their unique tokens: a table of "
     "single passes tells neither. Where most repeated runs have less than about R_D passes, R_D is known to a factor "
@@ -104,6 +105,7 @@ DATA_CONSTRAINED = register(
             "R_N": _R_N_PRIOR,
         },
         rules=(_RULE,),
+        budget=_BUDGET,
         published={
             "muennighoff2023": Published(
                 dict(
@@ -137,6 +139,7 @@ DATA_CONSTRAINED_TIED = register(
         linear=("E",),
         priors={"E": _FLOOR_PRIOR, "alpha": _EXPONENT_PRIOR, "R_D": _R_D_PRIOR, "R_N": _R_N_PRIOR},
         rules=(_RULE,),
+        budget=_BUDGET,
         published={
             "muennighoff2023": Published(
                 dict(E=1.8691437, A=520.825, B=1487.716, alpha=0.3526596, R_D=15.387756, R_N=5.309743),
