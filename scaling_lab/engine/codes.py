@@ -544,6 +544,57 @@ _ENTRIES = (
         "allocate was asked of a law whose cost has something to be said of.",
         ("compare with the compute that your trainer reports",),
     ),
+    Code(
+        "SL425",
+        "warning",
+        "mixture-shape",
+        "the fitted mixture law lacks the shape that it must have",
+        "By the D-CPT law more of a corpus lowers its own loss. Where the fitted one rises instead, the search for a "
+        "best ratio ends at an edge or in an artefact.",
+        "the derivative towards the ratio at every row of the fit; the other signs hold for any positive parameters.",
+        ("add runs at more ratios, above all small ones", "look for rows of another corpus or recipe"),
+    ),
+    Code(
+        "SL426",
+        "warning",
+        "mixture-outside",
+        "the best mixture lies at or beyond the edge of those that were tried",
+        "A mixing law is a smooth guess between the mixtures that it saw. Beyond the largest or smallest share tried "
+        "nothing holds it, and an optimum at an edge says only that it lies further.",
+        "a share of the best mixture within {decide.mixture.NEAR_EDGE:.0%} of the tried range from its end, or beyond.",
+        (
+            "train a few mixtures about the best one and fit again",
+            "keep to what was tried with --bounds NAME=LOW..HIGH",
+        ),
+    ),
+    Code(
+        "SL427",
+        "warning",
+        "mixture-flat",
+        "the loss is nearly the same over a wide range of mixtures",
+        "Where the optimum is flat its place is hardly known, and hardly matters: the gain does not pay for precision.",
+        "the interval of a share is wider than {decide.mixture.FLAT:.0%} of what the bounds allow.",
+        ("choose within the interval by other wants", "add mixtures near its ends to narrow it"),
+    ),
+    Code(
+        "SL428",
+        "warning",
+        "mixture-cap",
+        "the cap on another loss can't be kept in every draw",
+        "A draw of the bootstrap in which no mixture keeps the cap has no best one: it is left out of the interval, "
+        "which is then too narrow.",
+        "draws without a feasible mixture.",
+        ("allow more with --cap", "widen --bounds"),
+    ),
+    Code(
+        "SL429",
+        "info",
+        "mixture-sums",
+        "shares were divided by their sums",
+        "Shares rounded to a few decimals do not sum to one; that of a source is then a little off.",
+        "asked for with --renormalise; says the smallest and largest sum.",
+        ("give shares with more digits",),
+    ),
 )
 
 if len({entry.code for entry in _ENTRIES} | {entry.name for entry in _ENTRIES}) < 2 * len(_ENTRIES):

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..laws import Law, Param
+from ..quantities import SHARE_PREFIX
+from . import sums
 from .dual import Dual
 from .powers import PowerSum
 from .solve import ByDual, Kernel
@@ -93,6 +95,8 @@ class Coordinates:
         coefficients = {power.coefficient for power in self.law.powers}
         if self.law.powers and all(self.law.param(n).domain == "positive" for n in coefficients):
             return PowerSum(self, x, size)
+        if self.law.form is not None:
+            return sums.kernel_of(self, self.law.form, x)
         real = np.array([p.domain == "real" for p in self.free], dtype=bool)
         cut = lambda keep: {name: values[keep] for name, values in x.items()}  # noqa: E731
         return ByDual(lambda t: self.model(x, t), real, part=lambda t, keep: self.model(cut(keep), t))
@@ -150,7 +154,12 @@ def _placed(law: Law, x: Mapping[str, Floats]) -> Law:
 
 
 def ends(x: Mapping[str, Floats]) -> dict[str, Floats]:
-    """The smallest and the largest value of each input (n,): where a law leaves floating point first."""
+    """The smallest and the largest value of each input (n,): where a law leaves floating point first.
+
+    Every row, where there are shares: no mixture has the smallest of all.
+    """
+    if any(name.startswith(SHARE_PREFIX) for name in x):
+        return dict(x)
     return {name: np.array([values.min(), values.max()]) for name, values in x.items()}
 
 

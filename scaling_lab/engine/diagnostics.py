@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..accounting import six_nd
 from ..errors import NotIdentified
 from ..laws import Law
-from ..quantities import quantity
+from ..quantities import SHARE_PREFIX, quantity
 from ..tables import Rows
 from . import codes
 from .coordinates import Coordinates
@@ -170,6 +170,8 @@ def _design(rows: Rows) -> list[Notice]:
     for name, values in x.items():
         # Sizes read off a figure jitter by less than 1 %: they are one size.
         logs = np.log(values) if quantity(name).domain == "positive" else values
+        if name.startswith(SHARE_PREFIX):  # of one source; what counts is how all vary together
+            continue
         kinds = len(np.unique(np.round(logs, 2)))
         if kinds < FEW_VALUES:
             found.append(_warning("SL202", f"only {kinds} distinct values of {name}; its exponent rests on few"))
@@ -426,7 +428,8 @@ def off_optimum(coordinates: Coordinates, rows: Rows, theta: Floats) -> Floats |
 
 
 def _weak_direction(coordinates: Coordinates, found: Local | None, on: str) -> list[Notice]:
-    if found is None or found.jac.shape[1] < 2:
+    # What the runs of a law that needs its priors can't tell apart, those do.
+    if found is None or found.jac.shape[1] < 2 or coordinates.law.needs_priors:
         return []
     number, weak = condition(found)
     if number <= CONDITION:
@@ -485,6 +488,11 @@ def _lean(noise: Noise, on: str) -> list[Notice]:
             f"the mean, {abs(noise.bias_z):.2g} standard errors): its form leans that way beyond the data",
         )
     ]
+
+
+def misshapen(message: str) -> Notice:
+    """A warning that the fit lacks the shape that the law's authors ask of it."""
+    return _warning("SL425", message)
 
 
 def lent(params: Mapping[str, Mapping[str, float | None]]) -> tuple[Notice, ...]:

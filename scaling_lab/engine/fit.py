@@ -285,6 +285,8 @@ def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None
         ),
     )
     notices = diagnostics.check(coordinates, rows, best.theta, best.account, boot, noise, settings.objective)
+    if law.shape is not None:
+        notices = (*notices, *(diagnostics.misshapen(message) for message in law.shape(rows.x, params)))
     lent: dict[str, Any] = {}
     if settings.prior is not None and pull is not None:
         draws, lent = _lent(settings.prior, coordinates, rows, best.theta, alone, draws, noise.sd, settings.seed)

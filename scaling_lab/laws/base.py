@@ -96,12 +96,19 @@ class Power:
 
 
 @dataclass(frozen=True)
-class Exponential:
+class ExpOfSum:
     """A law that is `floor + height * exp(sum of slope * input)`: two positive parameters, and (slope, input) pairs."""
 
     floor: str
     height: str
     slopes: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class WeightedSum:
+    """A law that is a sum of `weight * product of inputs`: the (weight, inputs) of each term."""
+
+    terms: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -154,8 +161,8 @@ class Law:
     `files` are those that a law of one's own came from, by path with their sha256. `rules` are what its inputs must
     keep to. `identifiability` says which tables can't tell its parameters apart, and
     `cautions` maps inputs (n,) and parameters by name to what a reader of predictions there must know, `shape` those of
-    a fit to what they lack of the shape that the law's authors ask of it. `exponential`, for a law that is one, says
-    so: with it it is fitted many times faster.
+    a fit to what they lack of the shape that the law's authors ask of it. `form` says that a law is a plain sum of
+    inputs, or the exponential of one: with it it is fitted many times faster.
     `budget` is how compute is spent on the inputs; a law of one size and tokens without it costs 6 times their product.
     `misfit` maps inputs (n,) by name and the target (n,) to why the law can't hold of such a table, empty where it may.
     """
@@ -184,7 +191,7 @@ class Law:
     files: Mapping[str, str] = field(default_factory=dict)
     cautions: Callable[[Mapping[str, Any], Mapping[str, float]], Sequence[str]] | None = None
     shape: Callable[[Mapping[str, Any], Mapping[str, float]], Sequence[str]] | None = None
-    exponential: Exponential | None = None
+    form: ExpOfSum | WeightedSum | None = None
     budget: Budget | None = None
     misfit: Callable[[Mapping[str, Any], Any], str] | None = None
 
