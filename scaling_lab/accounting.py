@@ -135,6 +135,18 @@ def flops_vocabulary(params_nonvocab: Any, vocab_size: Any, width: Any, characte
     return six_nd(params, characters * tokens_per_character(vocab_size))
 
 
+def tokens_per_param(params: Any, tokens: Any) -> Any:
+    """Training tokens for each parameter, in floating point."""
+    return tokens / (1.0 * params)
+
+
+# What follows from params and tokens where a table or a point has no value of it, and how that is written.
+DERIVED: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "flops": (six_nd, "6*params*tokens"),
+    "tokens_per_param": (tokens_per_param, "tokens/params"),
+}
+
+
 def flops_6nd(shape: Shape, context: int) -> float:
     """6 per parameter and token, every parameter counted."""
     return 6.0 * parameters(shape).params

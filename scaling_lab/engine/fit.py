@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..accounting import DERIVED
 from ..errors import BadInput, DidNotConverge, NotEnoughData, NotIdentified, UsageError
 from ..laws import LAWS, Law, Param, broken_rules, law_for
 from ..quantities import SHARE_PREFIX
@@ -212,8 +213,8 @@ def law_of(name: str | Law, table: Table) -> Law:
 
 
 def has_input(table: Table, name: str) -> bool:
-    """Whether a table has a quantity, compute also as 6 * params * tokens."""
-    return table.has(name) or (name == "flops" and table.has("params") and table.has("tokens"))
+    """Whether a table has a quantity, or the params and tokens that it follows from."""
+    return table.has(name) or (name in DERIVED and table.has("params") and table.has("tokens"))
 
 
 def fitting_laws(table: Table, target: str | None = None) -> list[Law]:

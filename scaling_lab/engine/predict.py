@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..accounting import six_nd
+from ..accounting import DERIVED
 from ..domains import allowed
 from ..errors import BadInput, UsageError, nearest
 from ..laws import broken_rules
@@ -194,16 +194,16 @@ def _points(fit: Fit, at: Any) -> dict[str, Floats]:
         at = [at]
     if isinstance(at, (list, tuple)):
         for point in at:
-            derived = {"params", "tokens"} if "flops" in wanted and "flops" not in point else set()
+            derived = {"params", "tokens"} if any(n in DERIVED and n not in point for n in wanted) else set()
             stray = [name for name in point if name not in {*wanted, *derived}]
             if stray:
                 hint = nearest(stray[0], wanted) if stray[0] not in QUANTITIES else "leave it out"
                 raise UsageError(f"{fit.law} takes {', '.join(wanted)}, not {stray[0]!r}; {hint}")
-            missing = [name for name in wanted if name not in extent(point)]
+            missing = [name for name in wanted if name not in _completed(point)]
             if missing:
                 given = ", ".join(f"{k}={format_quantity(v)}" for k, v in point.items()) or "an empty point"
                 raise UsageError(f"a point needs {', '.join(wanted)}: {missing[0]} is missing from {given}")
-        x = {name: np.array([float(extent(point)[name]) for point in at]) for name in wanted}
+        x = {name: np.array([float(_completed(point)[name]) for point in at]) for name in wanted}
     else:
         x = _points_of_table(fit, read_table(at))
     for name, values in x.items():
@@ -217,11 +217,22 @@ def _points(fit: Fit, at: Any) -> dict[str, Floats]:
     return x
 
 
+def _completed(point: Mapping[str, float]) -> dict[str, float]:
+    """A point with what follows from its params and tokens, where it does not name that itself."""
+    out = dict(point)
+    if "params" in point and "tokens" in point:
+        n, d = np.float64(point["params"]), np.float64(point["tokens"])
+        with np.errstate(all="ignore"):  # what is not finite is refused by name
+            out = {name: follows(n, d) for name, (follows, _) in DERIVED.items()} | out
+    return out
+
+
 def _points_of_table(fit: Fit, table: Table) -> dict[str, Floats]:
     x = {}
     for name in fit.entry.inputs:
-        if name == "flops" and not table.has("flops"):
-            x[name] = six_nd(column_numbers(table, "params")[0], column_numbers(table, "tokens")[0])
+        if name in DERIVED and not table.has(name):
+            with np.errstate(all="ignore"):
+                x[name] = DERIVED[name][0](column_numbers(table, "params")[0], column_numbers(table, "tokens")[0])
             continue
         values, faults = column_numbers(table, name)
         domain = quantity(name).domain

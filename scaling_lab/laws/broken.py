@@ -52,7 +52,7 @@ def _params(size: str, breaks: int) -> tuple[Param, ...]:
         Param("c_0", "", (-0.2, 1.0), "exponent before the first break", domain="real"),
     ]
     for i in range(1, breaks + 1):
-        found.append(Param(f"c_{i}", "", (-1.0, 6.0), f"what break {i} adds to the exponent", domain="real"))
+        found.append(Param(f"c_{i}", "", (-1.0, 1.0), f"what break {i} adds to the exponent", domain="real"))
         if i == 1:
             found.append(Param("d_1", unit, (1e2, 1e13), "place of the first break", along=size))
         else:

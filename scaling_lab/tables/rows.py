@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..accounting import six_nd
+from ..accounting import DERIVED, six_nd
 from ..domains import allowed
 from ..errors import BadInput
 from ..quantities import DOMAINS, QUANTITIES, Domain, quantity
@@ -96,12 +97,12 @@ def rows_for(
     if weights is not None:
         table = _with_weights(table, weights)
         wanted.append(WEIGHTS)
-    derive_flops = "flops" in wanted and not table.has("flops")
-    if derive_flops:
-        wanted = [n for n in dict.fromkeys(["params", "tokens", *wanted]) if n != "flops"]
+    derived = [name for name in wanted if name in DERIVED and not table.has(name)]
+    if derived:
+        wanted = [n for n in dict.fromkeys(["params", "tokens", *wanted]) if n not in derived]
     notes = [table.notes[name] for name in (*wanted, "run_id") if name in table.notes]
-    if derive_flops:
-        notes.append("flops is not in the table: taken as 6 * params * tokens")
+    for name in derived:
+        notes.append(f"{name} is not in the table: taken as {' '.join(re.split(r'([*/])', DERIVED[name][1]))}")
     domains = {name: quantity(name).domain for name in wanted} | _of(target, positive_target)
     numbers, out = _usable(table, domains, drop_bad)
     group, grouped = _groups(table)
@@ -114,8 +115,8 @@ def rows_for(
     numbers = {name: values[keep] for name, values in numbers.items()}
     flops, fallback = _flops(table, numbers, keep)
     notes += fallback
-    if derive_flops and flops is not None:
-        numbers["flops"] = flops
+    for name in derived:
+        numbers[name] = DERIVED[name][0](numbers["params"], numbers["tokens"])
     if target not in QUANTITIES:
         notes.append(f"the target is column {target!r}")
     return Rows(
@@ -126,7 +127,7 @@ def rows_for(
         lines=table.lines[keep],
         flops=flops,
         weights=numbers.get(WEIGHTS, np.ones(int(keep.sum()))),
-        inputs={name: _describe(table, name, numbers[name], derive_flops) for name in inputs},
+        inputs={name: _describe(table, name, numbers[name], name in derived) for name in inputs},
         read=table.read,
         dropped=dict(Counter(s.why for s in skipped)),
         skipped=skipped,
@@ -295,7 +296,7 @@ def _flops(table: Table, numbers: Mapping[str, Floats], keep: NDArray[np.bool_])
 
 
 def _describe(table: Table, name: str, values: Floats, derived: bool) -> dict[str, Any]:
-    column = "6*params*tokens" if name == "flops" and derived else table.columns.get(name, name)
+    column = DERIVED[name][1] if derived else table.columns.get(name, name)
     known = next((q for q in QUANTITIES.values() if column in (q.name, *q.aliases)), None)
     about: dict[str, Any] = {"column": column, "unit": quantity(name).unit}
     if name.startswith("params"):
