@@ -1,6 +1,17 @@
 """The catalogue: every law is one entry of LAWS."""
 
-from . import broken, experts, mixtures, repetition, sizes, surfaces, tasks, vocabulary  # noqa: F401  (registers its laws)
+from . import (  # noqa: F401  (registers its laws)
+    broken,
+    experts,
+    mixtures,
+    pools,
+    repetition,
+    retrieval,
+    sizes,
+    surfaces,
+    tasks,
+    vocabulary,
+)# noqa: F401  (registers its laws)
 from .base import LAWS, Budget, Law, Param, Prior, Published, Rule, broken_rules, catalogue, get_law, law_for, register
 
 __all__ = [

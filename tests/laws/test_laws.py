@@ -43,7 +43,8 @@ def test_the_printed_formula_is_the_computed_one(world: World) -> None:
     law, x, theta = places(world, 5)
     params = of(world).to_params(theta)
     names = {n: getattr(np, n) for n in ("exp", "log", "log10", "sqrt", "maximum", "minimum")}
-    printed = eval(law.formula, {"__builtins__": {}, **names}, {**x, **params})
+    names |= {"sum": sum, "range": range}
+    printed = eval(law.formula, {"__builtins__": {}, **names, **x, **params})
     np.testing.assert_allclose(printed, law.predict(x, **params), rtol=1e-12)
 
 
