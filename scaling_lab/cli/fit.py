@@ -241,7 +241,9 @@ def backtest(
     law: Annotated[
         list[str] | None, typer.Option("--law", metavar="LAW", help="A law, several, auto, or all (the default).")
     ] = None,
-    by: Annotated[str, typer.Option(help="The column that says how large a run is.")] = "flops",
+    by: Annotated[
+        str | None, typer.Option(help="The column that says how large a run is (flops, or the first size of the law).")
+    ] = None,
     test_above: Annotated[float | None, number_option("--test-above", help="Runs above this are held out.")] = None,
     test_fraction: Annotated[float | None, typer.Option(help="Share of the rows to hold out (default 0.25).")] = None,
     level: LevelOption = 0.9,

@@ -27,7 +27,7 @@ SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(?<!\.)")
 class Split:
     """How a backtest holds out the large runs; neither limit: the quarter of the rows with the largest `by`."""
 
-    by: str = "flops"
+    by: str | None = None
     test_above: float | None = None
     test_fraction: float | None = None
 

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from ..accounting import six_nd
 from ..errors import BadInput, LabError, UsageError
 from ..laws import Law
-from ..quantities import ALIASES
+from ..quantities import ALIASES, quantity
 from ..tables import Rows, Table, column_numbers, read_table
-from .auto import LEVEL, auto_rows, baselines, choice
+from .auto import LEVEL, auto_rows, baselines, choice, left_out
 from .blend import NAME
 from .coordinates import Coordinates
 from .diagnostics import leaning, leaning_choice
-from .fit import Progress, Settings, fit_rows, fitting_laws, law_of, law_rows
+from .fit import Progress, Settings, fit_rows, fitting_laws, has_input, law_of, law_rows
 from .metrics import Metrics, band, coverage, interval_score, metrics
 from .predict import interval, predict
 from .result import Fit, Notice
@@ -110,7 +110,7 @@ def backtest(
     table: str | os.PathLike[str] | pd.DataFrame | Table,
     laws: Sequence[str | Law] | str,
     *,
-    by: str = "flops",
+    by: str | None = None,
     test_above: float | None = None,
     test_fraction: float | None = None,
     level: float = 0.9,
@@ -126,13 +126,16 @@ def backtest(
 
     `laws="all"` is every law whose inputs are there; `auto` is the choice of laws, made below the split alone.
 
+    `by` is compute where the table or the law knows it, else the first size that the first law takes; where it takes
+    none, runs are held out by `chance`, which says nothing of extrapolation.
+
     Without a split the quarter of the rows with the largest `by` is held out. A run whose rows lie on both sides is
     used on neither: checkpoints of a test run would tell the fit about it.
     """
     read = read_table(table, mapping=mapping, where=where, params_column=params_column)
-    by = ALIASES.get(by, by)
     settings = settings or Settings(bootstrap=400)
     chosen = laws_of([laws] if isinstance(laws, str) else laws, read)
+    by = size_of(read, chosen[0]) if by is None else ALIASES.get(by, by)
     if test_above is not None and test_fraction is not None:
         raise UsageError("--test-above and --test-fraction both set the split; give one")
     if test_fraction is not None and not 0 < test_fraction < 1:
@@ -182,10 +185,25 @@ def laws_of(laws: Sequence[str | Law], table: Table) -> list[Law]:
     return [law for i, law in enumerate(found) if law not in found[:i]]
 
 
+# Of runs that have no size, as mixtures of one size have none, those held out are drawn.
+CHANCE = "chance"
+
+
+def size_of(table: Table, law: Law) -> str:
+    """What says how large a run is: compute, else the first input of the law that is a size, else nothing but chance."""
+    if has_input(table, "flops"):
+        return "flops"
+    return next((name for name in law.inputs if quantity(name).domain == "positive"), CHANCE)
+
+
 def measure(table: Table, rows: Rows, by: str) -> Floats:
     """The splitting variable of each row (n,); compute is 6 * params * tokens where the table has none."""
     if by in rows.x:
         return rows.x[by]
+    if by == CHANCE and not table.has(CHANCE):
+        _, run = np.unique(rows.group.astype(str), return_inverse=True)
+        order = np.random.default_rng(0).permutation(int(run.max()) + 1)
+        return np.asarray((order[run] + 0.5) / len(order))
     if by == "flops":
         if rows.flops is None and table.has("params") and table.has("tokens"):
             both = six_nd(column_numbers(table, "params")[0], column_numbers(table, "tokens")[0])
@@ -232,12 +250,18 @@ def _score_baselines(
     if any(name.startswith("plain") for name in known):
         return {}
     found = baselines(first, train, test, settings)
-    return {name: metrics(np.exp(log), test.y) for name, log in found.items() if np.isfinite(log).all()}
+    back = np.exp if settings.objective.on == "log" else np.asarray
+    return {name: metrics(back(scaled), test.y) for name, scaled in found.items() if np.isfinite(scaled).all()}
 
 
 def _score(law: Law, table: Table, train: Rows, test: Rows, settings: Settings, level: float) -> Scored:
-    fit = auto_rows(choice(table), train, settings) if law.name == NAME else fit_rows(law, train, settings)
-    found = predict(fit, [dict(zip(test.x, point, strict=True)) for point in zip(*test.x.values(), strict=True)], level)
+    if law.name == NAME:
+        laws = choice(table)
+        fit = auto_rows(laws, train, settings, notices=left_out(table, laws))
+    else:
+        fit = fit_rows(law, train, settings)
+    points = [{name: float(test.x[name][i]) for name in fit.entry.inputs} for i in range(test.used)]
+    found = predict(fit, points, level)
     return Scored(
         asked=law.name,
         law=fit.law,
@@ -246,7 +270,7 @@ def _score(law: Law, table: Table, train: Rows, test: Rows, settings: Settings, 
         metrics=metrics(found.value, test.y),
         coverage=coverage(test.y, found.low, found.high),
         level=level,
-        width=float(np.mean((found.high - found.low) / test.y)),
+        width=float(np.mean((found.high - found.low) / np.abs(test.y))),
         fit=fit,
         x={**test.x, **({} if test.flops is None else {"flops": test.flops})},
         measured=test.y,
@@ -258,8 +282,9 @@ def _score(law: Law, table: Table, train: Rows, test: Rows, settings: Settings, 
 
 
 def _leaning_choice(fit: Fit, test: Rows) -> tuple[Notice, ...]:
-    low, high = interval(fit, test.x, LEVEL)
-    return leaning_choice(np.log(fit.at(test.x) / test.y), np.log(high / low) / 2, LEVEL)
+    low, high = interval(fit, {name: test.x[name] for name in fit.entry.inputs}, LEVEL)
+    scale = fit.objective.scale
+    return leaning_choice(scale(fit.at(test.x)) - scale(test.y), (scale(high) - scale(low)) / 2, LEVEL)
 
 
 def _leaning(fit: Fit, train: Rows, test: Rows, settings: Settings) -> tuple[Notice, ...]:

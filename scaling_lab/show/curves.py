@@ -102,7 +102,8 @@ def running_median(x: Floats, y: Floats, bins: int = 8) -> tuple[Floats, Floats]
     order = np.argsort(x, kind="stable")
     parts = np.array_split(order, bins)
     # Bins of one and the same x (a few model sizes) are one bin.
-    at = np.array([np.exp(np.median(np.log(x[p]))) for p in parts])
+    positive = bool((x > 0).all())
+    at = np.array([np.exp(np.median(np.log(x[p]))) if positive else np.median(x[p]) for p in parts])
     kept = np.unique(at)
     together = [np.concatenate([y[p] for p, a in zip(parts, at, strict=True) if a == k]) for k in kept]
     return kept, np.array([np.median(values) for values in together])

@@ -28,12 +28,14 @@ from ..engine.result import Fit
 from ..engine.uncertainty import extent
 from ..errors import UsageError
 from ..files import write_bytes
-from ..quantities import format_quantity
+from ..quantities import format_quantity, quantity
 from . import curves, words
 from .answer import Allocation, value_of
 
 if TYPE_CHECKING:
+    from ..decide.compare import Comparison, Drawn
     from ..decide.isoflop import IsoFlop, Profile
+    from ..decide.pools import PoolChoice, SetCurve
     from ..decide.refits import Choice
     from ..decide.sensitivity import Sensitivity
     from ..engine.backtest import Backtest, Scored
@@ -218,6 +220,23 @@ def _log_axis(axis: Any, low: float, high: float, write: Callable[[float], str],
     axis.set_minor_locator(ticker.NullLocator())
 
 
+def _input_axis(axis: Any, name: str, *values: Floats | float, apart: float = 0.0) -> None:
+    """The x axis of an input with some room about all values: log for sizes, linear for shares and signed numbers."""
+    if quantity(name).domain == "positive":
+        _log_axis(axis, *_margins(*values), _writer(name), apart)
+        return
+    axis.axes.set(xscale="linear", xlim=_room(*values))
+    axis.set_major_locator(ticker.MaxNLocator(5))
+
+
+def _room(*values: Floats | float, share: float = 0.045) -> tuple[float, float]:
+    """Ends of a linear axis that holds all values with some room."""
+    flat = np.concatenate([np.atleast_1d(np.asarray(v, dtype=float)).ravel() for v in values])
+    low, high = float(flat.min()), float(flat.max())
+    room = share * (high - low) or 0.1 * max(abs(high), 0.1)
+    return low - room, high + room
+
+
 def _writer(name: str) -> Callable[[float], str]:
     """How ticks of a quantity are written: 10²⁰ for compute, 7B for counts."""
     if name == "flops":
@@ -235,11 +254,11 @@ def _margins(*values: Floats | float, share: float = 0.045) -> tuple[float, floa
 
 
 def _target_axis(axes: Axes, target: str, *values: Floats) -> None:
-    """The y axis of the target: log where all is positive, else linear."""
+    """The y axis of the target: log for sizes above zero, else linear."""
     unit = words.unit_of(target)
     axes.set_ylabel(f"{words.clean(target)} ({unit})" if unit else words.clean(target))
     flat = np.concatenate([np.asarray(v, dtype=float).ravel() for v in values])
-    if (flat[np.isfinite(flat)] > 0).all():
+    if quantity(target).domain == "positive" and (flat[np.isfinite(flat)] > 0).all():
         _log_axis(axes.yaxis, *_margins(flat), lambda value: f"{value:.4g}")
 
 
@@ -287,12 +306,15 @@ def draw_loss(fit: Fit, predictions: Predictions | None = None, measured: Mappin
             heights += _band(axes, fit, "best size for the compute", level, _along_frontier(fit, _margins(*reach)))
         elif where.kind == "curve":
             _dots(axes, x, y, color=BLUE, markersize=4.5, alpha=0.75, label="runs fitted")
-            along = np.geomspace(*_margins(*reach), 160)
+            if quantity(where.name).domain == "positive":
+                along = np.geomspace(*_margins(*reach), 160)
+            else:
+                along = np.linspace(min(map(np.min, reach)), max(map(np.max, reach)), 160)
             heights += _band(axes, fit, f"{fit.law}, fitted", level, (along, {where.name: along}))
         else:
             heights += _pairs(axes, fit, x, y)
         heights += _asked(axes, predictions, asked) + _seen(axes, fit, measured, seen)
-        _log_axis(axes.xaxis, *_margins(*reach), _writer(where.name))
+        _input_axis(axes.xaxis, where.name, *reach)
         made = " as 6·N·D (FLOP)" if where.kind == "frontier" else ""
         label = words.label(where.name, fit.inputs.get(where.name))
         axes.set_xlabel(label.replace(" (FLOP)", made) if made else label)
@@ -439,7 +461,7 @@ def draw_residuals(fit: Fit) -> Drawing:
         panels = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
         for axes, (name, values) in zip(panels, x.items(), strict=False):
             _residual_panel(axes, values, error, edge, width)
-            _log_axis(axes.xaxis, *_margins(values), _writer(name), apart=0.2 if columns == 3 else 0.0)
+            _input_axis(axes.xaxis, name, values, apart=0.2 if columns == 3 else 0.0)
             axes.tick_params(axis="x", labelsize=9)
             axes.set_xlabel(words.label(name, fit.inputs.get(name)).replace("training compute C", "compute C"))
         for axes in panels[len(x) :]:
@@ -531,7 +553,7 @@ def _held_out(axes: Axes, scored: Scored, name: str, edge: float | None) -> None
     _dots(
         axes, at, scored.measured, color=BLACK, markersize=3.8, markeredgewidth=0, zorder=5, label="held out, measured"
     )
-    _log_axis(axes.xaxis, *_margins(before, at), _writer(name))
+    _input_axis(axes.xaxis, name, before, at)
     axes.set_xlabel(words.label(name, scored.fit.inputs.get(name)))
     _target_axis(axes, scored.fit.target, known, scored.measured, scored.low, scored.high)
     if edge is not None:
@@ -563,7 +585,7 @@ def _error_panel(axes: Axes, scored: Scored, name: str) -> None:
     _dots(axes, at[~out], shown[~out], color=BLACK, markersize=3.6, markeredgewidth=0, zorder=5)
     size = 5.5 if out.sum() <= VECTOR_MARKS else 3.0
     _dots(axes, at[out], shown[out], color=VERMILLION, marker="X", markersize=size, markeredgewidth=0, zorder=6)
-    _log_axis(axes.xaxis, *_margins(at), _writer(name))
+    _input_axis(axes.xaxis, name, at)
     axes.tick_params(axis="x", labelsize=9)
     axes.set_ylim(-edge, edge)
     head = f"{words.asked(scored)}: error {words.percent(scored.metrics.mape)}, {words.percent(scored.coverage)} inside"
@@ -703,3 +725,66 @@ def _decision_axis(axes: Axes, found: Sensitivity, values: Floats) -> None:
         return
     _log_axis(axes.xaxis, *_margins(values, share=0.14), lambda value: f"{value:.4g}")
     axes.set_xlabel(f"compute-optimal tokens per parameter at {place}")
+
+
+# ------------------------------------------------------------------------------------------------------------ pools
+
+
+def draw_pools(found: PoolChoice, drawn: Sequence[SetCurve]) -> Drawing:
+    """The error against samples of the best one, two, three, ... pools, and where each looser set overtakes."""
+    with _style():
+        figure = _empty(WIDTH, 4.4)
+        axes = figure.subplots()
+        for i, each in enumerate(drawn):
+            color = SIZES(i / max(len(drawn) - 1, 1))
+            axes.fill_between(each.samples, each.low, each.high, color=color, alpha=0.18, linewidth=0)
+            axes.plot(each.samples, each.error, color=color, linewidth=1.8, label=words.clean(", ".join(each.names)))
+        ends = float(drawn[0].samples[0]), float(drawn[0].samples[-1])
+        inside = [(c, d) for c, d in zip(found.crossings, drawn, strict=False) if ends[0] < c.samples.value < ends[1]]
+        at = np.array([c.samples.value for c, _ in inside])
+        height = np.array([float(np.interp(np.log(c.samples.value), np.log(d.samples), d.error)) for c, d in inside])
+        style = {"marker": "D", "markersize": 7, "color": VERMILLION, "markeredgecolor": "white", "zorder": 5}
+        _dots(axes, at, height, label="the next pool joins" if inside else None, **style)
+        _log_axis(axes.xaxis, *_margins(*ends), _writer("samples"))
+        axes.set_xlabel(words.label("samples"))
+        axes.set_ylabel(words.clean(found.target))
+        _legend(figure, axes)
+    text = (
+        f"{len(drawn)} sets of pools from {format_quantity(ends[0])} to {format_quantity(ends[1])} samples; bands are "
+        f"{words.percent(found.level)} intervals of the law."
+    )
+    return Drawing(figure, "Error against samples for the best pools", text)
+
+
+# -------------------------------------------------------------------------------------------------------- comparison
+
+
+def draw_comparison(found: Comparison) -> Drawing:
+    """Both recipes' loss against compute with their intervals and runs, and where they cross."""
+    with _style():
+        figure = _empty(WIDTH, 4.2)
+        axes = figure.subplots()
+        seen = [found.grid]
+        for drawn, color, mark in zip(found.drawn, (BLUE, VERMILLION), ("o", "^"), strict=True):
+            _draw_recipe(axes, found, drawn, color, mark)
+            seen.append(drawn.run_flops)
+        for i, crossing in enumerate(found.crossings):
+            low, high = crossing.flops.ci or (crossing.flops.value, crossing.flops.value)
+            ends = (max(low, found.flops[0]), min(high, found.flops[1]))
+            label = f"crossing and its {words.percent(found.level)} interval" if i == 0 else "_"
+            axes.axvspan(*ends, color="#ececec", linewidth=0, zorder=0, label=label)
+            axes.axvline(crossing.flops.value, color=BLACK, linewidth=1.1, linestyle="--", zorder=1)
+        _log_axis(axes.xaxis, *_margins(*seen), _writer("flops"))
+        axes.set_xlabel(words.label("flops"))
+        _target_axis(axes, found.target, *(d.value for d in found.drawn), *(d.run_target for d in found.drawn))
+        _legend(figure, axes, 3)
+    places = ", ".join(f"{c.flops.value:.3g} FLOP" for c in found.crossings) or f"nowhere; {found.better} is ahead"
+    text = f"A ({found.laws[0]}) and B ({found.laws[1]}) from {found.flops[0]:.3g} to {found.flops[1]:.3g} FLOP"
+    return Drawing(figure, "Two recipes against compute", f"{text} cross at: {places}.")
+
+
+def _draw_recipe(axes: Axes, found: Comparison, drawn: Drawn, color: str, mark: str) -> None:
+    law = found.laws[0] if drawn.name == "A" else found.laws[1]
+    axes.fill_between(found.grid, drawn.low, drawn.high, color=color, alpha=0.2, linewidth=0)
+    axes.plot(found.grid, drawn.value, color=color, linewidth=1.8, label=f"{drawn.name}: {words.clean(law)}")
+    _dots(axes, drawn.run_flops, drawn.run_target, color=color, marker=mark, markersize=3.5, alpha=0.6)
