@@ -11,7 +11,7 @@ from . import (  # noqa: F401  (registers its laws)
     surfaces,
     tasks,
     vocabulary,
-)# noqa: F401  (registers its laws)
+)
 from .base import LAWS, Budget, Law, Param, Prior, Published, Rule, broken_rules, catalogue, get_law, law_for, register
 
 __all__ = [
