@@ -190,7 +190,7 @@ CHANCE = "chance"
 
 
 def size_of(table: Table, law: Law) -> str:
-    """What says how large a run is: compute, else the first input of the law that is a size, else nothing but chance."""
+    """What says how large a run is: compute, else the first input of the law that is a size, else chance."""
     if has_input(table, "flops"):
         return "flops"
     return next((name for name in law.inputs if quantity(name).domain == "positive"), CHANCE)

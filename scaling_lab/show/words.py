@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from ..engine.backtest import CHANCE
 from ..quantities import QUANTITIES, format_quantity
 
 if TYPE_CHECKING:
@@ -250,7 +251,8 @@ def asked(scored: Scored) -> str:
 def held_out(scored: Scored, by: str) -> str:
     """A backtest of one law as a sentence."""
     inside = round(scored.coverage * scored.test)
-    small = f"the {plural(scored.train, 'row')} with the smallest {_SHORT.get(by, clean(by))}"
+    which = "drawn by chance" if by == CHANCE else f"with the smallest {_SHORT.get(by, clean(by))}"
+    small = f"the {plural(scored.train, 'row')} {which}"
     return (
         f"Fitted to {small}, {asked(scored)} missed the other {scored.test:,} by {percent(scored.metrics.mape)} on "
         f"average; {inside:,} of them ({percent(scored.coverage)}) lay inside their {percent(scored.level)} intervals."
