@@ -24,9 +24,10 @@ import pandas as pd
 from splits import Split, splits, unseen
 
 import scaling_lab
-from scaling_lab.engine.backtest import backtest
+from scaling_lab.engine.backtest import Backtest, backtest
 from scaling_lab.engine.fit import Settings
 from scaling_lab.engine.metrics import interval_score
+from scaling_lab.engine.solve import Objective
 
 HERE = Path(__file__).resolve().parent
 DATA = Path(os.environ.get("SCALING_LAB_DATA", HERE.parent.parent / "shared" / "data"))
@@ -55,15 +56,15 @@ BLEND_WIDTH = {
 
 def score(split: Split) -> dict[str, Any]:
     """Figures of the reference law and of auto, fitted to the small runs of one split and scored on its large ones."""
-    found = backtest(
-        split.table, [split.reference, "auto"], by="held_out", test_above=0.5, settings=Settings(bootstrap=BOOTSTRAP)
-    )
+    own = Settings(bootstrap=BOOTSTRAP, objective=Objective(split.objective), fix=split.fix)
+    found = {
+        "reference": _backtest(split, split.reference, own),
+        "auto": _backtest(split, "auto", Settings(bootstrap=BOOTSTRAP)),
+    }
     out: dict[str, Any] = {"dataset": split.dataset, "row": f"{split.dataset}: {split.row}", "part": split.part}
-    if found.failed:
-        raise RuntimeError(f"{out['row']}, {split.part}: {found.failed}")
-    for scored in found.laws:
-        # Where the rows are too few for a choice, auto is a plain fit of the reference law.
-        name = "auto" if scored.asked == "auto" else "reference"
+    for name, backtested in found.items():
+        # Where the rows are too few for a choice, auto is a plain fit of one law.
+        scored = backtested.laws[0]
         out[name] = {
             "law": scored.law,
             "mae": scored.metrics.mae,
@@ -75,8 +76,12 @@ def score(split: Split) -> dict[str, Any]:
         if name == "auto":
             out[name]["weights"] = {f"{m['law']}, {m['variant']}": round(m["weight"], 4) for m in scored.fit.members}
         out |= {"train": scored.train, "test": scored.test}
-    out["baselines"] = {name: figures.mae for name, figures in found.baselines.items()}
+    out["baselines"] = {name: figures.mae for name, figures in found["auto"].baselines.items()}
     return out
+
+
+def _backtest(split: Split, law: str, settings: Settings) -> Backtest:
+    return backtest(split.table, law, by="held_out", test_above=0.5, settings=settings)
 
 
 def cached(split: Split) -> dict[str, Any]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
+
+from scaling_lab.laws import LAWS
 
 
 @dataclass(frozen=True)
 class Split:
     """One table with a column `held_out` of 0 and 1; several tables may make one `row` of the comparison.
 
-    `reference` is the law of the table's own paper, which a careful plain fit of is what a prediction should beat.
+    `reference` is the law of the table's own paper, which a careful plain fit of is what a prediction should beat;
+    `objective` and `fix` are the paper's.
     """
 
     dataset: str
@@ -22,15 +26,21 @@ class Split:
     part: str
     reference: str
     table: pd.DataFrame
+    objective: Literal["huber", "l2"] = "huber"
+    fix: Mapping[str, float] = field(default_factory=dict)
 
 
 def splits(data: Path) -> Iterator[Split]:
-    """Every split of a law of loss in params and tokens, from the tables under `data`."""
+    """Every split of a law of loss, from the tables under `data`."""
     yield from _epoch(data)
     yield from _gadre(data)
     yield from _olmo(data)
     yield from _porian(data)
     yield _steplaw(data)
+    yield from _addition(data)
+    yield from _repetition(data)
+    yield from _routed(data)
+    yield from _vocabulary(data)
 
 
 def unseen(data: Path) -> Iterator[Split]:
@@ -113,3 +123,48 @@ def _steplaw(data: Path) -> Split:
     grids = points.groupby(["params", "tokens"], as_index=False).loss.min()
     large = (grids.params > 5.4e8) | (grids.tokens > 3e10)
     return _made("steplaw_dense", "grid minima, N <= 5.4e8, D <= 3e10", "chinchilla", grids, large)
+
+
+def _addition(data: Path) -> Iterator[Split]:
+    """One table against two laws: a power law with a floor, and the paper's own, which bends once."""
+    points = pd.read_csv(data / "bnsl_addition/points.csv").rename(columns={"train_examples": "examples"})
+    table = points[["examples", "loss"]].assign(held_out=(points.upstream_role == "predict").astype(float))
+    for law in ("hestness@examples", "bnsl1@examples"):
+        yield Split("bnsl_addition", f"first 14, against {law.partition('@')[0]}", "", law, table, objective="l2")
+
+
+def _repetition(data: Path) -> Iterator[Split]:
+    """The 182 runs of the paper's fit; the reference holds the base that the paper fitted to its single-pass runs."""
+    runs = pd.read_csv(data / "datablations_c4/runs.csv").query("in_182_fit == 1")
+    runs = runs.rename(columns={"params_total": "params"}).reset_index(drop=True)
+    columns = ["params", "tokens", "unique_tokens", "flops", "loss"]
+    published = LAWS["data-constrained-tied"].published["muennighoff2023"].values
+    base = {name: published[name] for name in ("E", "A", "B", "alpha")}
+    for row, large in (("C <= 3e20", runs.flops > 3e20), ("epochs <= 40", runs.epochs > 40)):
+        table = runs[columns].astype(float).assign(held_out=large.astype(float))
+        yield Split("datablations_c4", row, "", "data-constrained-tied", table, fix=base)
+
+
+def _routed(data: Path) -> Iterator[Split]:
+    """Dense and S-Base runs of one recipe and one budget; every run has the same tokens."""
+    final = pd.read_csv(data / "routed_moe/final.csv")
+    final = final.query("k == 1 and routing_frequency == 0.5 and flop_increase == 1 and seed == 42")
+    final = final.dropna(subset="loss_validation").reset_index(drop=True)
+    table = pd.DataFrame(
+        {"params_active": final.params_dense, "experts": final.experts, "loss": final.loss_validation}, dtype=float
+    )
+    large = final.model_size_label.isin(["370M", "1.3B"])
+    for row, held_out in (("S-Base, E <= 64", final.experts > 64), ("S-Base, N <= 130M", large)):
+        yield Split("routed_moe", row, "", "routed", table.assign(held_out=held_out.astype(float)), objective="l2")
+
+
+def _vocabulary(data: Path) -> Iterator[Split]:
+    """Checkpoints of 60 runs; those of the least compute are left out, as the paper does."""
+    points = pd.read_csv(data / "vocab/points.csv").query("flops >= 2.18e17").reset_index(drop=True)
+    columns = ["run_id", "params_nonvocab", "params_vocab", "tokens", "flops", "loss_unigram_norm"]
+    for row, large in (
+        ("C <= 1e20", points.flops > 1e20),
+        ("N_nv < 7e8", points.params_nonvocab > 7e8),
+        ("V <= 32768", points.vocab_size > 32768),
+    ):
+        yield Split("vocab", row, "", "vocab", points[columns].assign(held_out=large.astype(float)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
@@ -13,12 +13,23 @@ from numpy.typing import NDArray
 
 from ..errors import BadInput, DidNotConverge, NotEnoughData, NotIdentified, UsageError
 from ..laws import LAWS, Law
-from ..tables import Rows, Table
+from ..quantities import QUANTITIES, SHARE_PREFIX, quantity
+from ..tables import Rows, Table, column_numbers
 from . import diagnostics
-from .blend import DISCREPANCY, NAME, PLAIN, PRIORS, Blend, Calibration, Member, weighted_spread
+from .blend import DISCREPANCY, NAME, PLAIN, PRIORS, Blend, Calibration, Member, inputs_of, weighted_spread
 from .bootstrap import Progress
 from .coordinates import Coordinates
-from .discrepancy import Posterior, Scales, Seen, evenly, fit_with_discrepancy, mild_weights
+from .discrepancy import (
+    Posterior,
+    Scales,
+    Seen,
+    evenly,
+    fit_with_discrepancy,
+    is_size,
+    mild_weights,
+    run_size,
+    target_unit,
+)
 from .fit import (
     Settings,
     estimates,
@@ -40,6 +51,22 @@ Floats = NDArray[np.float64]
 # Where the inner backtests cut the rows: quantiles of compute, runs below against rows above.
 CUTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 LEAST_TRAIN, LEAST_TEST = 8, 2
+# The same along each further input that a law takes, where it is no part of compute: what will be asked may lie out
+# there too.
+FURTHER_CUTS = (0.5, 0.7, 0.85)
+# Sets of rows that are held out in turn where no input is a size, as in a table of mixtures.
+FOLDS = 7
+# Laws of fewer inputs that stand beside those of the most, and the least inputs of such a law.
+FEWER, LEAST_FEWER = 2, 2
+# Laws of one input that bend. One is taken where the rows themselves show its bends: where its AICc is lower by this
+# than that of the power law, whose odds are then less than 1 in 20,000.
+BENT, BROKEN, BEND = ("bnsl1", "bnsl2"), ("bnsl1", "bnsl2", "bnsl3"), 20.0
+# Columns that say how runs differ by design, each an input of some law: where the laws weighed leave one out that
+# varies, that is told.
+DESIGNED = (
+    "tokens", "unique_tokens", "experts", "sparsity", "granularity", "streams", "ratio", "learnability",
+    "datastore_tokens", "pretrain_tokens", "growth_tokens",
+)  # fmt: skip
 # Starts drawn from the priors, the width of their scatter in prior standard deviations, and rounds in which the
 # residuals' size (which the priors' weight hangs on) settles.
 STARTS, SCATTER, ROUNDS = 12, 0.7, 3
@@ -49,9 +76,10 @@ MOST_DRAWS = 500
 # Of larger tables the inner backtests see an even selection of rows. Draws are refitted to no more rows than this in
 # all, but LEAST_DRAWS at least; a block of them is held at a time.
 MOST_INNER, MOST_DRAWN, LEAST_DRAWS, DRAWN_BLOCK = 20_000, 20_000_000, 100, 5_000_000
-# Intervals: the least that is ever assumed (half widths in log loss at 90 %: at the rows, for each factor e beyond
-# them, and as a multiple of the members' spread), the grid the inner backtests choose from, and how much wider than
-# they ask, because error outside the table is larger than inside it (by 1.2 to 1.45 on public tables).
+# Intervals: the least that is ever assumed (half widths in log loss, or in units of a plain target, at 90 %: at the
+# rows, for each factor e beyond them, and as a multiple of the members' spread), the grid the inner backtests choose
+# from, and how much wider than they ask, because error outside the table is larger than inside it (by 1.2 to 1.45 on
+# public tables).
 LEAST_NEAR, LEAST_FAR, LEAST_SPREAD, WIDER = 0.004, 0.004, 1.0, 1.1
 NEAR = np.geomspace(LEAST_NEAR, 0.08, 12)
 FAR = np.geomspace(LEAST_FAR, 0.06, 12)
@@ -84,56 +112,130 @@ class Fitted:
         """The law's parameters by name."""
         return {n: float(v[0, 0]) for n, v in self.coordinates.to_params(self.theta[None, :]).items()}
 
-    def log(self, x: Mapping[str, Floats]) -> Floats:
-        """Log predictions (m,) at inputs (m,)."""
+    def scaled(self, x: Mapping[str, Floats]) -> Floats:
+        """Predictions (m,) at inputs (m,), on the scale of the residuals."""
         member = Member(self.coordinates.law, "", 1.0, 0.0, self.scales)
         params = {name: np.array([[value]]) for name, value in self.params.items()}
-        return Blend((member,), self.seen).log_member(member, x, params)[0]
+        return Blend((member,), self.seen).scaled_member(member, x, params)[0]
 
 
 @dataclass(frozen=True)
 class Inner:
-    """One inner backtest: rows below and above a cut, the measured log targets (m,), and log predictions by candidate.
+    """One inner backtest: rows below and above a cut, the measured targets (m,), and predictions by candidate.
 
-    `distance` (m,) is how many factors e each row above lies from those below.
+    Both are on the scale of the residuals. `distance` (m,) is how many factors e each row above lies from those below.
     """
 
     measured: Floats
     distance: Floats
     predicted: Mapping[str, Floats]
+    baselines: Mapping[str, Floats]
 
     def error(self, name: str) -> float:
-        """Mean absolute error of log predictions, infinite where one is not a number."""
-        found = np.abs(self.predicted[name] - self.measured)
+        """Mean absolute error of scaled predictions, infinite where one is not a number."""
+        found = np.abs({**self.baselines, **self.predicted}[name] - self.measured)
         return float(np.mean(found)) if np.isfinite(found).all() else np.inf
 
 
-def candidates(has: Sequence[Law]) -> list[Law]:
-    """Of laws whose inputs a table has, those with priors that take the most inputs, all of them the same ones."""
-    laws = [law for law in has if law.priors and law.residual == "log"]
+def candidates(has: Sequence[Law], tells: Callable[[Law], bool]) -> list[Law]:
+    """Of laws whose inputs a table has, those that `auto` weighs: with priors, and of the most inputs that tell.
+
+    Laws that explode without their priors (`needs_priors`) stand in only where there are no others. First those of
+    just these inputs, then up to FEWER of those that leave one or more of them out, the nearest first:
+    whether the further inputs help is for the inner backtests to say.
+    """
+    known = [law for law in has if law.priors and _base(law) not in BROKEN]
+    laws = [law for law in known if not law.needs_priors] or known
+    telling = [law for law in laws if tells(law)]
+    if max((breadth(law) for law in telling), default=0) >= LEAST_FEWER:
+        laws = telling
     if not laws:
         return []
-    inputs = max((law.inputs for law in laws), key=len)
-    return [law for law in laws if law.inputs == inputs]
+    widest = max(laws, key=lambda law: (breadth(law), {"params", "tokens"} <= set(law.inputs)))
+    same = [law for law in laws if law.residual == widest.residual and law.target == widest.target]
+    within = [law for law in same if set(law.inputs) < set(widest.inputs) and breadth(law) >= LEAST_FEWER]
+    fewer = [law for law in within if breadth(law) == max(map(breadth, within))]
+    return [law for law in same if set(law.inputs) == set(widest.inputs)] + fewer[:FEWER]
+
+
+def breadth(law: Law) -> int:
+    """How many inputs a law takes, the shares of one mixture counted once."""
+    return len({SHARE_PREFIX if name.startswith(SHARE_PREFIX) else name for name in law.inputs})
 
 
 def choice(table: Table) -> list[Law]:
     """The laws that `auto` weighs on a table; raises BadInput where it has the inputs of none."""
-    found = candidates(fitting_laws(table))
+    has = fitting_laws(table)
+    found = candidates(has, lambda law: _tells(table, law)) or _of_one_size(table)
     if not found:
         wanted = " or ".join(dict.fromkeys(", ".join((*law.inputs, law.target)) for law in LAWS.values() if law.priors))
         raise BadInput(f"auto needs columns {wanted}", file=table.name, fix="name columns with --map")
+    if len(found[0].inputs) == 1 and found[0].residual == "log":
+        found = [
+            *found,
+            *(of(found[0].inputs) for name in BENT if name in LAWS and (of := LAWS[name].over) is not None),
+        ]
     return found
 
 
-def auto_rows(laws: Sequence[Law], rows: Rows, settings: Settings, progress: Progress | None = None) -> Fit:
+def left_out(table: Table, laws: Sequence[Law]) -> tuple[Notice, ...]:
+    """A warning where something that runs differ in by design is no input of the laws that are weighed."""
+    taken = {name for law in laws for name in law.inputs}
+    stray = []
+    for name in [*table.columns, *table.made]:
+        if name not in taken and (name in DESIGNED or name.startswith(SHARE_PREFIX)):
+            values = column_numbers(table, name)[0]
+            if len(np.unique(values[np.isfinite(values)])) > 1:
+                stray.append(name)
+    if not stray:
+        return ()
+    message = (
+        f"{', '.join(stray)} vary in {table.name}, and the laws that auto weighs there take "
+        f"{', '.join(inputs_of(laws))} alone: a prediction is for the mixture of runs that the table holds"
+    )
+    return (Notice("SL317", "warning", message),)
+
+
+def _tells(table: Table, law: Law) -> bool:
+    """Whether every input takes more than one value, and whether none of a law of three or more has an empty cell."""
+    measured = np.isfinite(column_numbers(table, law.target)[0])
+    for name in law.inputs:
+        if not table.has(name):
+            continue  # compute that is taken as 6 * params * tokens varies as they do
+        values = column_numbers(table, name)[0][measured]
+        known = values[np.isfinite(values)]
+        if len(np.unique(known)) < 2 or (breadth(law) > LEAST_FEWER and len(known) < len(values)):
+            return False
+    return True
+
+
+def _of_one_size(table: Table) -> list[Law]:
+    """The power law with a floor over the one size of a table that no law is named after; none where it has several."""
+    law = LAWS["hestness"]
+    known = set(QUANTITIES) - {law.target for law in LAWS.values()}
+    sizes = [name for name in table.columns if name in known and quantity(name).domain == "positive"]
+    if len(sizes) != 1 or law.over is None or not table.has(law.target):
+        return []
+    return [law.over((sizes[0],))]
+
+
+def auto_rows(
+    laws: Sequence[Law],
+    rows: Rows,
+    settings: Settings,
+    progress: Progress | None = None,
+    notices: Sequence[Notice] = (),
+) -> Fit:
     """The laws, each with priors and with priors and a discrepancy, weighted by their errors in inner backtests.
+
+    The fit carries `notices`, those of the table, with its own warnings.
 
     Where the rows are too few for an inner backtest, the law of fewest parameters alone, fitted plainly (SL314).
     Raises NotIdentified or NotEnoughData where the rows can't tell even that one.
     """
     with one_blas_thread():
-        return _weigh(laws, rows, settings, progress)
+        made = _weigh(laws, rows, settings, progress)
+    return replace(made, warnings=(*made.warnings, *notices)) if notices else made
 
 
 def check_settings(settings: Settings) -> None:
@@ -154,13 +256,19 @@ def check_settings(settings: Settings) -> None:
 
 def _weigh(laws: Sequence[Law], rows: Rows, settings: Settings, progress: Progress | None) -> Fit:
     check_settings(settings)
+    bent = _bent(laws, rows, settings)
+    if bent is not None:
+        return _plain(bent[0], rows, settings, progress, bent[1])
+    laws = [law for law in laws if _base(law) not in BROKEN]
+    laws = [law for law in laws if _varied(law, rows)] or list(laws)
+    rows = _narrowed(rows, laws)
     plainest = min(laws, key=lambda law: sum(not p.reference for p in law.params))
     diagnostics.check_identified(Coordinates.of(plainest, {}, rows.x), rows)
     some = _selection(rows)
     cuts = inner_cuts(some)
     if not cuts:
         why = f"{rows.used} rows are too few for an inner backtest ({LEAST_TRAIN} below a cut, {LEAST_TEST} above)"
-        return _plain(plainest, rows, settings, progress, why)
+        return _plain(plainest, rows, settings, progress, _unweighed(plainest, why))
     chosen = [Candidate(law, variant) for law in laws for variant in (PRIORS, DISCREPANCY)]
     steps = len(cuts) + 1
     inner = []
@@ -169,9 +277,11 @@ def _weigh(laws: Sequence[Law], rows: Rows, settings: Settings, progress: Progre
         if progress:
             progress("inner backtests", done + 1, steps)
     errors = {label(c): float(np.mean([test.error(label(c)) for test in inner])) for c in chosen}
-    usable = [c for c in chosen if np.isfinite(errors[label(c)])]
+    usable = _needed([c for c in chosen if np.isfinite(errors[label(c)])], errors)
     if not usable:
-        return _plain(plainest, rows, settings, progress, "no law could be fitted below every cut")
+        why = "no law could be fitted below every cut"
+        return _plain(plainest, rows, settings, progress, _unweighed(plainest, why))
+    rows = _narrowed(rows, [c.law for c in usable])
     fitted: dict[str, Fitted] = {}
     for law in [law for law in laws if any(c.law is law for c in usable)]:
         fitted |= fit_variants(law, rows, settings)
@@ -182,7 +292,14 @@ def _weigh(laws: Sequence[Law], rows: Rows, settings: Settings, progress: Progre
         Member(c.law, c.variant, float(w), errors[label(c)], fitted[label(c)].scales)
         for c, w in zip(usable, weights, strict=True)
     )
-    notes = [f"{label(c)} left out: some inner backtest could not be made with it" for c in chosen if c not in usable]
+    notes = [
+        f"{label(c)} left out: some inner backtest could not be made with it"
+        for c in chosen
+        if not np.isfinite(errors[label(c)])
+    ]
+    fewer = dict.fromkeys(c.law.name for c in chosen if np.isfinite(errors[label(c)]) and c not in usable)
+    if fewer:
+        notes.append(f"{', '.join(fewer)} left out: laws of more inputs did better in the inner backtests")
     if some.used < rows.used:
         notes.append(f"the inner backtests are made on {some.used:,} of {rows.used:,} rows, taken evenly along compute")
     made = _assemble(members, fitted, inner, rows, settings, notes)
@@ -191,41 +308,141 @@ def _weigh(laws: Sequence[Law], rows: Rows, settings: Settings, progress: Progre
     return made
 
 
+def _needed(usable: Sequence[Candidate], errors: Mapping[str, float]) -> list[Candidate]:
+    """The candidates but those of fewer inputs than others, unless one of these did best of all.
+
+    A law that knows nothing of an input is wrong about it in a way that averaging does not mend: it stands by for
+    tables in which the further input tells nothing that the wider law could use.
+    """
+    if not usable:
+        return []
+    most = max(len(c.law.inputs) for c in usable)
+    best = min(usable, key=lambda c: errors[label(c)])
+    return list(usable) if len(best.law.inputs) < most else [c for c in usable if len(c.law.inputs) == most]
+
+
+def _unweighed(law: Law, why: str) -> Notice:
+    message = (
+        f"{why}: auto takes {law.name}, the law of fewest parameters, fitted plainly, with the intervals that weak "
+        "priors leave"
+    )
+    return Notice("SL314", "warning", message)
+
+
+def _varied(law: Law, rows: Rows) -> bool:
+    """Whether each input of the law takes more than one value in the rows."""
+    return all(len(np.unique(rows.x[name])) > 1 for name in law.inputs)
+
+
+def _narrowed(rows: Rows, laws: Sequence[Law]) -> Rows:
+    """The rows with the inputs of these laws alone."""
+    wanted = inputs_of(laws)
+    return replace(rows, x={n: rows.x[n] for n in wanted}, inputs={n: rows.inputs[n] for n in wanted})
+
+
+def _base(law: Law) -> str:
+    """The name of a law without the inputs it is made over."""
+    return law.name.partition("@")[0]
+
+
+def _bent(laws: Sequence[Law], rows: Rows, settings: Settings) -> tuple[Law, Notice] | None:
+    """The law with a bend that the rows show, and how; None where they show none.
+
+    A bend that has not begun below a cut can't be predicted there by any law, so that inner backtests would call a
+    broken law and an unbroken one equally wrong. The rows themselves, with the bend in them, decide.
+    """
+    known = [(_information(law, rows, settings), law) for law in laws if _base(law) in BENT]
+    if not known:
+        return None
+    straight = min(_information(law, rows, settings) for law in laws if _base(law) not in BENT)
+    least, best = min(known, key=lambda one: one[0])
+    gain = straight - least
+    if not gain > BEND:
+        return None
+    message = (
+        f"the rows bend as no power law does (AICc lower by {gain:.3g}): auto takes {best.name}, fitted plainly; what "
+        "comes after the last bend rests on the rows beyond it"
+    )
+    return best, Notice("SL318", "warning", message)
+
+
+def _information(law: Law, rows: Rows, settings: Settings) -> float:
+    """AICc of the law by least squares, each run counting once; infinite where the rows are too few for it."""
+    free = sum(not p.reference for p in law.params) + 1
+    if rows.runs - free - 1 <= 0:
+        return np.inf
+    squares = replace(settings, objective=replace(settings.objective, name="l2"))
+    params = quick_optimum(Coordinates.of(law, {}, rows.x), rows, squares)
+    if params is None:
+        return np.inf
+    named = {name: params[:, [i]] for i, name in enumerate(law.names)}
+    residual = squares.objective.residual(
+        np.asarray(law.predict(dict(rows.x), **named))[0], squares.objective.scale(rows.y)
+    )
+    # A fit through every row is no evidence of anything: no noise is believed to be less than rounding to 1e-6.
+    spread = max(float(np.mean(residual**2)), 1e-12)
+    return float(rows.runs * np.log(spread) + 2 * free + 2 * free * (free + 1) / (rows.runs - free - 1))
+
+
 def label(candidate: Candidate) -> str:
     """The name of a candidate: its law's, with ~ where it has a discrepancy."""
     return candidate.law.name + ("~" if candidate.variant == DISCREPANCY else "")
 
 
 def inner_cuts(rows: Rows) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Rows below and rows above each cut of compute; a run belongs to the side of its last row."""
-    size = _size(rows)
+    """Rows below and rows above each cut; a run belongs to the side of its last row.
+
+    The cuts are of compute, and of further inputs where some are no part of it. Where no input is a size, sets of runs
+    are held out in turn.
+    """
     _, run = np.unique(rows.group.astype(str), return_inverse=True)
-    reach = np.full(run.max() + 1, -np.inf)
-    np.maximum.at(reach, run, size)
-    found: dict[int, tuple[NDArray[np.bool_], NDArray[np.bool_]]] = {}
-    for cut in CUTS:
-        edge = np.quantile(size, cut)
-        below, above = reach[run] <= edge, size > edge
-        if below.sum() >= LEAST_TRAIN and above.sum() >= LEAST_TEST:
-            found.setdefault(int(below.sum()), (below, above))
+    found: dict[bytes, tuple[NDArray[np.bool_], NDArray[np.bool_]]] = {}
+    for size, quantiles in directions(rows):
+        reach = np.full(run.max() + 1, -np.inf)
+        np.maximum.at(reach, run, size)
+        for cut in quantiles:
+            edge = np.quantile(size, cut)
+            below, above = reach[run] <= edge, size > edge
+            if below.sum() >= LEAST_TRAIN and above.sum() >= LEAST_TEST:
+                found.setdefault(below.tobytes(), (below, above))
+    if not any(is_size(name) for name in rows.x) and rows.flops is None:
+        for fold in range(FOLDS):
+            above = run % FOLDS == fold
+            if (~above).sum() >= LEAST_TRAIN and above.sum() >= LEAST_TEST:
+                found[above.tobytes()] = (~above, above)
     return list(found.values())
+
+
+def directions(rows: Rows) -> list[tuple[Floats, tuple[float, ...]]]:
+    """Sizes (n,) along which rows are cut, each with the quantiles of its cuts.
+
+    Compute first, or the first size where there is none. Then the further inputs of laws of three or more, and how
+    often data are repeated; params and tokens are parts of compute and not cut again.
+    """
+    sizes = [name for name in rows.x if is_size(name)]
+    if not sizes and rows.flops is None:
+        return []
+    found: list[tuple[Floats, tuple[float, ...]]] = [(run_size(rows.flops, rows.x), CUTS)]
+    if rows.flops is None:
+        return found + [(rows.x[name], CUTS) for name in sizes[1:]]
+    if len(rows.x) <= LEAST_FEWER:
+        return found
+    found += [(rows.x[name], FURTHER_CUTS) for name in rows.x if name not in ("flops", "params", "tokens")]
+    if "unique_tokens" in rows.x and "tokens" in rows.x:
+        found.append((rows.x["tokens"] / rows.x["unique_tokens"], FURTHER_CUTS))
+    return found
 
 
 def _selection(rows: Rows) -> Rows:
     """All rows, or MOST_INNER of them taken evenly along compute."""
     if rows.used <= MOST_INNER:
         return rows
-    return rows.take(evenly(_size(rows), MOST_INNER))
-
-
-def _size(rows: Rows) -> Floats:
-    """What says how large a run is: compute, or the first input where there is none."""
-    return rows.flops if rows.flops is not None else next(iter(rows.x.values()))
+    return rows.take(evenly(run_size(rows.flops, rows.x), MOST_INNER))
 
 
 def compute_weights(rows: Rows) -> Floats:
     """The rows' own weights times a mild power of compute, with mean one."""
-    return mild_weights(_size(rows), rows.weights)
+    return mild_weights(run_size(rows.flops, rows.x), rows.weights)
 
 
 def _inner(laws: Sequence[Law], below: Rows, above: Rows, settings: Settings) -> Inner:
@@ -234,19 +451,24 @@ def _inner(laws: Sequence[Law], below: Rows, above: Rows, settings: Settings) ->
         # What can't be fitted has no prediction, and its candidate no finite error: it is left out by name.
         predicted |= {label(Candidate(law, v)): np.full(above.used, np.nan) for v in (PRIORS, DISCREPANCY)}
         with suppress(DidNotConverge, NotEnoughData, NotIdentified, np.linalg.LinAlgError):
-            predicted |= {name: one.log(above.x) for name, one in fit_variants(law, below, settings).items()}
+            predicted |= {name: one.scaled(above.x) for name, one in fit_variants(law, below, settings).items()}
     far = distance(extent(above.x), ranges(extent(below.x)))
     others = baselines(laws[0], below, above, settings)
-    return Inner(np.log(above.y), far, predicted | others)
+    return Inner(settings.objective.scale(above.y), far, predicted, others)
 
 
 def baselines(law: Law, below: Rows, above: Rows, settings: Settings) -> dict[str, Floats]:
-    """Log predictions of what the blend is measured against: the plain law, a power law in compute, the last point."""
+    """What the blend is measured against: the plain law, a power law in compute, the last point.
+
+    All on the scale of the residuals; the power law where that is the logarithm.
+    """
     found = {"plain " + law.name: _plainly(law, below, above, settings)}
-    if below.flops is not None and above.flops is not None and law.inputs != ("flops",):
+    known = below.flops is not None and above.flops is not None and len(np.unique(below.flops)) > 1
+    if known and law.inputs != ("flops",) and settings.objective.on == "log":
         law = LAWS["hestness-flops"]
         found["power law in compute"] = _plainly(law, _by_compute(below), _by_compute(above), settings)
-    found["last point"] = np.full(above.used, np.log(below.y[np.argmax(_size(below))]))
+    last = below.y[[np.argmax(run_size(below.flops, below.x))]]
+    found["last point"] = np.full(above.used, settings.objective.scale(last)[0])
     return found
 
 
@@ -256,7 +478,7 @@ def _plainly(law: Law, below: Rows, above: Rows, settings: Settings) -> Floats:
         return np.full(above.used, np.nan)
     named = {name: params[:, [i]] for i, name in enumerate(law.names)}
     with np.errstate(all="ignore"):
-        return np.asarray(np.log(np.asarray(law.predict(dict(above.x), **named))[0]))
+        return np.asarray(settings.objective.scale(np.asarray(law.predict(dict(above.x), **named))[0]))
 
 
 def _by_compute(rows: Rows) -> Rows:
@@ -272,7 +494,7 @@ def fit_variants(law: Law, rows: Rows, settings: Settings) -> dict[str, Fitted]:
     coordinates = Coordinates.of(law, {}, rows.x)
     found = most_probable(coordinates, rows, settings)
     center, sd = prior_of(coordinates, rows)
-    seen = Seen.of_points(law, fit_points(law, rows))
+    seen = Seen.of_points(law, fit_points(law, rows), tuple(rows.x))
     theta, covariance, scales = fit_with_discrepancy(coordinates, seen, center, sd, found.theta)
     missed = replace(found, theta=theta, covariance=covariance, scales=scales, seen=seen)
     return {label(Candidate(law, PRIORS)): found, label(Candidate(law, DISCREPANCY)): missed}
@@ -312,10 +534,18 @@ def _residual(coordinates: Coordinates, rows: Rows, objective: Objective, theta:
 
 
 def _prior_starts(coordinates: Coordinates, rows: Rows, center: Floats, sd: Floats, seed: int) -> Floats:
-    """Starts (STARTS, p) scattered about the priors' centers, parameters without one by least squares."""
-    scatter = np.random.default_rng([seed, 3]).standard_normal((STARTS, len(center))) * SCATTER
+    """Starts (STARTS, p) scattered about the priors' centers; parameters without one by least squares, or anywhere.
+
+    Least squares gives the linear ones, and a start range the others.
+    """
+    rng = np.random.default_rng([seed, 3])
+    scatter = rng.standard_normal((STARTS, len(center))) * SCATTER
     scatter[0] = 0.0
-    theta = center + scatter * np.where(np.isfinite(sd), sd, 0.0)
+    theta = np.where(np.isfinite(sd), center + scatter * np.where(np.isfinite(sd), sd, 0.0), 0.0)
+    anywhere = coordinates.random(STARTS, rng)
+    for i, p in enumerate(coordinates.free):
+        if not np.isfinite(sd[i]) and p.name not in coordinates.law.linear:
+            theta[:, i] = anywhere[:, i]
     named = coordinates.to_params(theta)
     curved = {p.name: named[p.name][:, 0] for p in coordinates.free if p.name not in coordinates.law.linear}
     return coordinates.to_theta(curved | solve_linear(coordinates, rows, curved, STARTS))
@@ -345,27 +575,24 @@ def _solve(
 # ------------------------------------------------------------------------------------------------------------- result
 
 
-def _plain(law: Law, rows: Rows, settings: Settings, progress: Progress | None, why: str) -> Fit:
-    """The one law that few rows allow, as a plain fit that says so, and why.
+def _plain(law: Law, rows: Rows, settings: Settings, progress: Progress | None, why: Notice) -> Fit:
+    """The one law that the rows allow, as a plain fit that says so, and why.
 
-    Its intervals are those of the law with priors and a discrepancy about it, since as few rows show neither the doubt
-    of the parameters nor what the law misses.
+    Of few rows its intervals are those of the law with priors and a discrepancy about it, since they show neither the
+    doubt of the parameters nor what the law misses.
     """
+    rows = _narrowed(rows, [law])
     fit = fit_rows(law, rows, settings, progress)
+    member = {"law": law.name, "variant": PLAIN, "weight": 1.0, "inner_error": None}
+    if not law.priors:
+        return replace(fit, members=(member,), warnings=(*fit.warnings, why))
     found = fit_variants(law, rows, settings)[label(Candidate(law, DISCREPANCY))]
     assert found.covariance is not None
     assert found.scales is not None
     posterior = Posterior(found.theta, found.covariance, found.scales)
-    message = (
-        f"{why}: auto takes {law.name}, the law of fewest parameters, fitted plainly, with the intervals that weak "
-        "priors leave"
-    )
-    member = {"law": law.name, "variant": PLAIN, "weight": 1.0, "inner_error": None}
     # What resampling so few rows was warned of does not hold of the posterior, which takes its place.
     warnings = tuple(w for w in fit.warnings if w.code not in ("SL204", "SL305", "SL308"))
-    fit = replace(
-        fit, members=(member,), posterior=posterior, warnings=(*warnings, Notice("SL314", "warning", message))
-    )
+    fit = replace(fit, members=(member,), posterior=posterior, warnings=(*warnings, why))
     return _with_posterior_draws(fit, found.coordinates, posterior, settings) if settings.bootstrap > 1 else fit
 
 
@@ -387,14 +614,17 @@ def _with_posterior_draws(fit: Fit, coordinates: Coordinates, posterior: Posteri
     )
 
 
-def calibrate(inner: Sequence[Inner], members: Sequence[Member]) -> Calibration:
-    """The narrowest intervals, by interval score, that the members' own errors in the inner backtests ask for."""
+def calibrate(inner: Sequence[Inner], members: Sequence[Member], unit: float = 1.0) -> Calibration:
+    """The narrowest intervals, by interval score, that the members' own errors in the inner backtests ask for.
+
+    Widths are tried in units of the target (target_unit).
+    """
     weights = np.array([m.weight for m in members])
     errors, far, spread, share = [], [], [], []
     for test in inner:
-        logs = np.stack([test.predicted[m.label] for m in members])
-        errors.append(weights @ logs - test.measured)
-        spread.append(weighted_spread(logs, weights))
+        each = np.stack([test.predicted[m.label] for m in members])
+        errors.append(weights @ each - test.measured)
+        spread.append(weighted_spread(each, weights))
         far.append(test.distance)
         share.append(np.full(len(test.measured), 1.0 / len(test.measured)))
     e, d, s, w = (np.concatenate(parts) for parts in (errors, far, spread, share))
@@ -403,7 +633,7 @@ def calibrate(inner: Sequence[Inner], members: Sequence[Member]) -> Calibration:
         half = np.sqrt(at[0] ** 2 + (at[1] * d) ** 2 + (at[2] * s) ** 2)
         return float(np.sum(w * (2 * half + 2 / (1 - LEVEL) * np.maximum(np.abs(e) - half, 0.0))))
 
-    best = min(product(NEAR.tolist(), FAR.tolist(), SPREAD.tolist()), key=score)
+    best = min(product((unit * NEAR).tolist(), (unit * FAR).tolist(), SPREAD.tolist()), key=score)
     near, far_out, apart = (WIDER * part for part in best)
     error = float(np.sum(w * np.abs(e)) / len(inner))
     return Calibration(near, far_out, apart, level=LEVEL, cuts=len(inner), held_out=len(e), error=error)
@@ -417,9 +647,9 @@ def _assemble(
     settings: Settings,
     notes: Sequence[str],
 ) -> Fit:
-    calibration = calibrate(inner, members)
+    calibration = calibrate(inner, members, target_unit(settings.objective.on, rows.y))
     points = fit_points(members[0].law, rows)
-    blend = Blend(members, Seen.of_points(members[0].law, points) if any(m.scales for m in members) else None)
+    blend = Blend.of(members, points)
     values: dict[str, float] = {}
     for member in members:
         own = fitted[member.label].params
@@ -430,7 +660,7 @@ def _assemble(
     residuals = settings.objective.residual(predicted, settings.objective.scale(rows.y))
     # Both variants of a law begin with the same starts.
     solved = {m.law.name: fitted[m.label].solved for m in members}.values()
-    simple = {name: _baseline_error(inner, name) for name in inner[0].predicted if name.rstrip("~") not in LAWS}
+    simple = {name: _baseline_error(inner, name) for name in inner[0].baselines}
     sd = residual_spread(residuals, rows.used, max(len(fitted[m.label].theta) for m in members))
     return Fit(
         law=NAME,
@@ -453,7 +683,7 @@ def _assemble(
         warnings=(*diagnostics.of_table(members[0].law, rows), *diagnostics.beaten(calibration.error, simple)),
         notes=(*rows.notes, *notes),
         seed=settings.seed,
-        made_by=stamp(rows.name, rows.sha256),
+        made_by=stamp(rows.name, rows.sha256, blend.law),
         members=tuple(m.to_dict() for m in members),
         calibration=calibration,
         baselines=simple,
@@ -462,7 +692,7 @@ def _assemble(
 
 def _baseline_error(inner: Sequence[Inner], name: str) -> float | None:
     """The mean error over the inner backtests; None where one of them could not be made."""
-    error = float(np.mean([test.error(name) for test in inner if name in test.predicted]))
+    error = float(np.mean([test.error(name) for test in inner if name in test.baselines]))
     return error if np.isfinite(error) else None
 
 

@@ -358,6 +358,31 @@ _ENTRIES = (
         "fit auto: a baseline's mean error in the inner backtests is below that of the members' weighted mean.",
         ("look for two families, recipes or unfinished runs in one table", "fit each family by itself, with --where"),
     ),
+    Code(
+        "SL317",
+        "warning",
+        "auto-left-out",
+        "auto weighs no law of an input that varies in the table",
+        "Runs that differ in something that no weighed law knows scatter about all of them, and a prediction is one "
+        "for the mixture of what the table holds.",
+        "a column of engine.auto.DESIGNED, or a share of a mixture, varies in the table, and the laws weighed do not "
+        "take it.",
+        (
+            "select runs of one kind with --where",
+            "name a law that takes the input, or drop the column if it is no cause",
+        ),
+    ),
+    Code(
+        "SL318",
+        "warning",
+        "auto-bent",
+        "auto took a broken power law, for the rows show a bend",
+        "A bend that begins late in a table can't be predicted from the runs below it, so that inner backtests say "
+        "nothing for or against a broken law; the rows that hold the bend do.",
+        "on a table of one input, the AICc of a broken power law is lower than that of the power law with a floor by "
+        "more than {engine.auto.BEND:g}.",
+        ("backtest --law bnsl1@INPUT with the split before and after the bend", "add runs well beyond the last bend"),
+    ),
     # -------------------------------------------------------------------------------------- 4 what is asked of a fit
     Code(
         "SL401",

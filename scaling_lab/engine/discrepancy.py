@@ -1,4 +1,4 @@
-"""What a law misses: a smooth Gaussian process over its log inputs, fitted together with the law."""
+"""What a law misses: a smooth Gaussian process over its inputs, fitted together with the law."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from ..laws import Law
+from ..quantities import quantity
 from .coordinates import Coordinates
 from .solve import thinned
 
@@ -20,12 +21,19 @@ Floats = NDArray[np.float64]
 
 # Beyond this many rows the process sees an even selection along compute: its cost grows with the cube.
 MOST_ROWS = 256
-# What is assumed of its size and the noise (shares of the loss) and of its lengths (factors e of an input) before the
-# rows are seen, with standard deviations of their logarithms. Sizes of 1 % and lengths of a factor 4.5 are those of
-# residuals of fitted laws on public tables.
+# What is assumed of its size and the noise (shares of the loss; of a plain target, of its unit) and of its lengths
+# (factors e of an input) before the rows are seen, with standard deviations of their logarithms. Sizes of 1 % and
+# lengths of a factor 4.5 are those of residuals of fitted laws on public tables.
 SIZE, LENGTH, NOISE, RUN = (0.01, 1.0), (1.5, 0.5), (0.004, 1.0), (0.004, 1.0)
 # No table's noise is trusted to be below this share of the loss: seeds alone differ by more.
 LEAST_NOISE = 0.002
+# A plain target may be of any size and sign, so that its own size says nothing: its unit is its standard deviation
+# over the rows, divided by what that of the log loss is in tables of whole sweeps (.2, the median of the small runs of
+# seven public tables). A process of 1 % of the unit is then to such a target what one of 1 % is to a loss.
+SWEEP_SPREAD = 0.2
+# A share of a mixture, through its square root, counts as this many factors e from none to all: as much as the sizes
+# of a sweep span. Near none a percent more matters most, which the square root knows and a logarithm overdoes.
+SHARE_SPAN = 4.0
 # The pull on a parameter of which nothing is known: ten factors e.
 FLAT = 10.0
 
@@ -49,9 +57,42 @@ def evenly(size: Floats, most: int) -> NDArray[np.intp]:
     return np.sort(order)
 
 
+def coordinate(name: str, values: Any) -> Any:
+    """Values of an input, of any shape, where the process lives: the log of a size, the square root of a share."""
+    domain = quantity(name).domain
+    values = np.asarray(values, dtype=float)
+    if domain == "positive":
+        return np.log(values)
+    if domain == "share":
+        return SHARE_SPAN * np.sqrt(values)
+    return np.log1p(values) if domain == "nonnegative" else values
+
+
+def target_unit(on: str, y: Floats) -> float:
+    """What the sizes of errors are measured in, from targets (n,): a share of the loss, or the unit of a plain one."""
+    if on == "log":
+        return 1.0
+    spread = float(np.std(y))
+    return spread / SWEEP_SPREAD if spread > 0 else 1.0
+
+
+def is_size(name: str) -> bool:
+    """Whether an input is one that grows without end, and no share or number of any sign."""
+    return quantity(name).domain in ("positive", "nonnegative")
+
+
+def run_size(flops: Floats | None, x: Mapping[str, Floats]) -> Floats:
+    """How large each run is: its compute (n,), or the first size of its inputs where that is not known, else 1."""
+    if flops is not None:
+        return flops
+    sizes = [values for name, values in x.items() if is_size(name)]
+    return sizes[0] if sizes else np.ones(len(next(iter(x.values()))))
+
+
 @dataclass(frozen=True)
 class Scales:
-    """The process's size and noise (standard deviations of log loss), `run` that of what the rows of a run share.
+    """The process's size and noise (standard deviations of log loss, or of a plain target), `run` that of what the rows
+    of a run share.
 
     `lengths` are by input, in factors e. `run` is 0 where every row is a run of its own.
     """
@@ -68,36 +109,49 @@ class Scales:
 
 @dataclass(frozen=True)
 class Seen:
-    """The rows that a process has seen: log inputs (n, k), log target (n,), weights (n,) and runs (n,) by number."""
+    """The rows that a process has seen: inputs (n,) by name, target (n,), weights (n,) and runs (n,) by number.
 
-    names: tuple[str, ...]
-    log_x: Floats
-    log_y: Floats
+    The target is on the scale of the residuals, `on`: its logarithm, or itself. `unit` is that of the sizes of errors.
+    """
+
+    x: Mapping[str, Floats]
+    y: Floats
     weights: Floats
     run: NDArray[np.int64]
+    on: str
+    unit: float
 
     @classmethod
-    def of(cls, x: Mapping[str, Floats], y: Floats, size: Floats, run: NDArray[Any], weights: Floats) -> Seen:
+    def of(cls, x: Mapping[str, Floats], y: Floats, size: Floats, run: NDArray[Any], weights: Floats, on: str) -> Seen:
         """All of n rows, or MOST_ROWS of them along their `size`, which is compute; each array is (n,)."""
         keep = evenly(size, MOST_ROWS)
         _, number = np.unique(run[keep].astype(str), return_inverse=True)
-        log_x = np.log(np.column_stack([values[keep] for values in x.values()]))
         weights = weights[keep] / np.mean(weights[keep])
-        return cls(tuple(x), log_x, np.log(y[keep]), weights, np.asarray(number, dtype=np.int64))
+        scaled = np.log(y[keep]) if on == "log" else y[keep]
+        some = {name: values[keep] for name, values in x.items()}
+        return cls(some, scaled, weights, np.asarray(number, dtype=np.int64), on, target_unit(on, y))
 
     @classmethod
-    def of_points(cls, law: Law, points: Mapping[str, Any]) -> Seen:
-        """Those of a fit's points: inputs, target, `run_id`, and `flops` and `weight` where there are any."""
-        x = {name: np.asarray(points[name], dtype=float) for name in law.inputs}
-        size = np.asarray(points.get("flops", next(iter(x.values()))), dtype=float)
+    def of_points(cls, law: Law, points: Mapping[str, Any], inputs: tuple[str, ...] = ()) -> Seen:
+        """Those of a fit's points: inputs, target, `run_id`, and `flops` and `weight` where there are any.
+
+        The inputs are the law's own unless others are named.
+        """
+        x = {name: np.asarray(points[name], dtype=float) for name in inputs or law.inputs}
+        size = run_size(np.asarray(points["flops"], dtype=float) if "flops" in points else None, x)
         y = np.asarray(points[law.target], dtype=float)
         weights = mild_weights(size, np.asarray(points.get("weight", np.ones(len(y))), dtype=float))
-        return cls.of(x, y, size, np.asarray(points["run_id"]), weights)
+        return cls.of(x, y, size, np.asarray(points["run_id"]), weights, law.residual)
 
     @property
-    def x(self) -> dict[str, Floats]:
-        """The inputs by name, each (n,)."""
-        return {name: np.exp(self.log_x[:, i]) for i, name in enumerate(self.names)}
+    def names(self) -> tuple[str, ...]:
+        """The inputs' names."""
+        return tuple(self.x)
+
+    @cached_property
+    def places(self) -> Floats:
+        """The rows' inputs (n, k) where the process lives."""
+        return np.column_stack([coordinate(name, values) for name, values in self.x.items()])
 
     @property
     def grouped(self) -> bool:
@@ -106,11 +160,11 @@ class Seen:
 
     @cached_property
     def _apart(self) -> Floats:
-        """Squared distances (k, n, n) of log inputs."""
-        return np.asarray([(c[:, None] - c[None, :]) ** 2 for c in self.log_x.T])
+        """Squared distances (k, n, n) of the rows, input by input."""
+        return np.asarray([(c[:, None] - c[None, :]) ** 2 for c in self.places.T])
 
     def covariance(self, scales: Scales) -> Floats:
-        """Of the rows' log targets about the law, (n, n)."""
+        """Of the rows' targets about the law, (n, n)."""
         lengths = np.array([scales.lengths[name] for name in self.names])
         smooth = scales.size**2 * np.exp(-0.5 * np.tensordot(lengths**-2.0, self._apart, axes=1))
         same = (self.run[:, None] == self.run[None, :]) * scales.run**2 if scales.run else 0.0
@@ -120,8 +174,8 @@ class Seen:
         """The process's covariance (..., n) of points of any one shape with the rows."""
         exponent: Any = 0.0
         for i, name in enumerate(self.names):
-            log = np.log(np.asarray(x[name], dtype=float))[..., None]
-            exponent = exponent + ((log - self.log_x[:, i]) / scales.lengths[name]) ** 2
+            place = coordinate(name, x[name])[..., None]
+            exponent = exponent + ((place - self.places[:, i]) / scales.lengths[name]) ** 2
         return np.asarray(scales.size**2 * np.exp(-0.5 * exponent))
 
 
@@ -134,16 +188,16 @@ class Posterior:
     scales: Scales
 
     def predictive(self, coordinates: Coordinates, seen: Seen, x: Mapping[str, Floats]) -> tuple[Floats, Floats]:
-        """The mean and the standard deviation (m,) of the log target of a new run at inputs (m,)."""
-        log_rows, jac_rows = _log_law(coordinates, seen.x, self.theta)
-        log_new, jac_new = _log_law(coordinates, x, self.theta)
+        """The mean and the standard deviation (m,) of a new run at inputs (m,), on the scale of the residuals."""
+        rows, jac_rows = _law(coordinates, seen.x, self.theta)
+        new, jac_new = _law(coordinates, x, self.theta)
         factor = (np.asarray(np.linalg.cholesky(seen.covariance(self.scales))), True)
         across = seen.across(self.scales, x)
         known = scipy.linalg.cho_solve(factor, across.T).T
-        mean = log_new + known @ (seen.log_y - log_rows)
+        mean = new + known @ (seen.y - rows)
         moved = jac_new - known @ jac_rows
         # Few rows that lie on the law by luck, or by rounding, are no runs without noise.
-        noise = max(self.scales.noise**2 + self.scales.run**2, LEAST_NOISE**2)
+        noise = max(self.scales.noise**2 + self.scales.run**2, (LEAST_NOISE * seen.unit) ** 2)
         variance = self.scales.size**2 - np.sum(known * across, axis=1) + noise
         variance = variance + np.sum((moved @ self.covariance) * moved, axis=1)
         return np.asarray(mean), np.sqrt(np.maximum(variance, noise))
@@ -168,7 +222,7 @@ def fit_with_discrepancy(
     to the most probable law given the scales; `rounds` times over. `sd` (p,) is infinite where nothing is known.
     """
     known = np.isfinite(sd)
-    scales = _scales(seen, np.log([SIZE[0], *[LENGTH[0]] * len(seen.names), NOISE[0], RUN[0]]))
+    scales = _scales(seen, _assumed(seen)[0])
     chol = np.asarray(np.linalg.cholesky(seen.covariance(scales)))
     for _ in range(rounds):
         spread = np.where(known, sd, FLAT)
@@ -176,7 +230,7 @@ def fit_with_discrepancy(
         scales = _most_probable(coordinates, seen, middle, spread, theta)
         chol = np.asarray(np.linalg.cholesky(seen.covariance(scales)))
         theta = _gauss_newton(coordinates, seen, chol, middle, sd, theta)
-    _, jac = _log_law(coordinates, seen.x, theta)
+    _, jac = _law(coordinates, seen.x, theta)
     white = scipy.linalg.solve_triangular(chol, jac, lower=True)
     spread = np.where(known, sd, FLAT)
     return theta, np.linalg.inv(white.T @ white + np.diag(spread**-2.0)), scales
@@ -189,23 +243,29 @@ def _scales(seen: Seen, log: Floats) -> Scales:
     return Scales(float(sizes[0]), lengths, float(sizes[k + 1]), float(sizes[k + 2]) if seen.grouped else 0.0)
 
 
-def _log_law(coordinates: Coordinates, x: Mapping[str, Floats], theta: Floats) -> tuple[Floats, Floats]:
-    """Log of the law (n,) at inputs (n,), and its derivatives (n, p)."""
+def _assumed(seen: Seen) -> tuple[Floats, Floats]:
+    """Means and standard deviations (k + 3,) of the logarithms of the scales before the rows are seen."""
+    k = len(seen.names)
+    center = np.log([SIZE[0] * seen.unit, *[LENGTH[0]] * k, NOISE[0] * seen.unit, RUN[0] * seen.unit])
+    return center, np.array([SIZE[1], *[LENGTH[1]] * k, NOISE[1], RUN[1]])
+
+
+def _law(coordinates: Coordinates, x: Mapping[str, Floats], theta: Floats) -> tuple[Floats, Floats]:
+    """The law (n,) at inputs (n,) on the scale of its residuals, and its derivatives (n, p)."""
     f = coordinates.model(x, theta[None, :])
     shape = (1, len(next(iter(x.values()))))
     value = np.broadcast_to(f.value, shape)[0]
-    columns = [np.broadcast_to(f.grad.get(i, 0.0), shape)[0] / value for i in range(len(theta))]
-    return np.log(value), np.stack(columns, axis=1)
+    columns = np.stack([np.broadcast_to(f.grad.get(i, 0.0), shape)[0] for i in range(len(theta))], axis=1)
+    return (value, columns) if coordinates.law.residual == "plain" else (np.log(value), columns / value[:, None])
 
 
 def _most_probable(coordinates: Coordinates, seen: Seen, middle: Floats, spread: Floats, theta: Floats) -> Scales:
     """The scales of largest posterior density, the law being linear about theta with a normal prior."""
-    log_law, jac = _log_law(coordinates, seen.x, theta)
-    residual = seen.log_y - log_law - jac @ (middle - theta)
+    law, jac = _law(coordinates, seen.x, theta)
+    residual = seen.y - law - jac @ (middle - theta)
     law_part = (jac * spread**2) @ jac.T
     k = len(seen.names)
-    about = np.log([SIZE[0], *[LENGTH[0]] * k, NOISE[0], RUN[0]])
-    width = np.array([SIZE[1], *[LENGTH[1]] * k, NOISE[1], RUN[1]])
+    about, width = _assumed(seen)
     count = k + 2 + int(seen.grouped)
     same = (seen.run[:, None] == seen.run[None, :]).astype(float)
     eye = np.diag(1.0 / seen.weights)
@@ -243,10 +303,10 @@ def _gauss_newton(
 
     def cost(at: Floats) -> tuple[float, Floats, Floats]:
         with np.errstate(all="ignore"):
-            log_law, jac = _log_law(coordinates, seen.x, at)
-        if not (np.isfinite(log_law).all() and np.isfinite(jac).all()):
-            return np.inf, log_law, jac
-        white = scipy.linalg.solve_triangular(chol, np.column_stack([seen.log_y - log_law, jac]), lower=True)
+            law, jac = _law(coordinates, seen.x, at)
+        if not (np.isfinite(law).all() and np.isfinite(jac).all()):
+            return np.inf, law, jac
+        white = scipy.linalg.solve_triangular(chol, np.column_stack([seen.y - law, jac]), lower=True)
         with np.errstate(over="ignore", invalid="ignore"):  # a step so long costs without end, and is not taken
             value = 0.5 * float(white[:, 0] @ white[:, 0] + np.sum(precision * (at - middle) ** 2))
         return value, white[:, 0], white[:, 1:]

@@ -145,7 +145,7 @@ def fit(
     what to do.
     """
     # The choice of laws is made of fits: it stands above this module.
-    from .auto import auto_rows, choice
+    from .auto import auto_rows, choice, left_out
     from .blend import NAME
 
     read = read_table(table, mapping=mapping, where=where, params_column=params_column)
@@ -163,7 +163,9 @@ def fit(
         workers=workers,
     )
     rows = law_rows(laws[0], read, weights=weights, drop_bad=drop_bad)
-    return auto_rows(laws, rows, settings, progress) if law == NAME else fit_rows(laws[0], rows, settings, progress)
+    if law == NAME:
+        return auto_rows(laws, rows, settings, progress, left_out(read, laws))
+    return fit_rows(laws[0], rows, settings, progress)
 
 
 def _borrowed(prior: Fit | str | os.PathLike[str] | None, sd: float | None) -> Borrowed | None:

@@ -20,6 +20,7 @@ from ..tables import Table, column_numbers, read_table
 from .blend import Calibration
 from .coordinates import Coordinates
 from .discrepancy import Posterior, Seen
+from .repeats import repeats
 from .result import Fit, Notice, too_few_draws
 from .uncertainty import distance, extent, inflation
 
@@ -84,7 +85,7 @@ def predict(
         raise BadInput(f"{fit.law} gives no finite {fit.target} at {point}", fix="ask for a point nearer to the data")
     low, high = interval(fit, x, level)
     about_draws = () if fit.calibration or fit.posterior else (*no_draws(fit), *too_few_draws(fit, level))
-    notices = (*about_draws, *far_outside(outside), *_other_compute(fit, at), *cautions(fit, x))
+    notices = (*about_draws, *far_outside(outside), *_other_compute(fit, at), *cautions(fit, x), *repeats(x))
     return Predictions(x, fit.target, value, low, high, level, outside, notices)
 
 
@@ -152,8 +153,7 @@ def ends(ensemble: Floats, level: float) -> tuple[Floats, Floats]:
 
 def _calibrated(fit: Fit, calibration: Calibration, x: Mapping[str, Floats], level: float) -> tuple[Floats, Floats]:
     half = calibration.half_width(distance(extent(x), fit.inputs), fit.blend.spread(x, fit.values), level)
-    value = fit.at(x)
-    return _about(value, half)
+    return _about(fit.at(x), half, fit.objective.on)
 
 
 def _of_posterior(fit: Fit, posterior: Posterior, x: Mapping[str, Floats], level: float) -> tuple[Floats, Floats]:
@@ -161,12 +161,18 @@ def _of_posterior(fit: Fit, posterior: Posterior, x: Mapping[str, Floats], level
     coordinates = Coordinates(fit.entry, {name: p.value for name, p in fit.params.items() if p.fixed})
     mean, sd = posterior.predictive(coordinates, Seen.of_points(fit.entry, fit.points), x)
     value = fit.at(x)
-    half = np.sqrt((NormalDist().inv_cdf((1 + level) / 2) * sd) ** 2 + (mean - np.log(value)) ** 2)
-    return _about(value, half)
+    apart = mean - fit.objective.scale(value)
+    half = np.sqrt((NormalDist().inv_cdf((1 + level) / 2) * sd) ** 2 + apart**2)
+    return _about(value, half, fit.objective.on)
 
 
-def _about(value: Floats, half: Floats) -> tuple[Floats, Floats]:
-    """Ends a factor of exp(half) about values (m,); a doubt beyond floating point leaves them open."""
+def _about(value: Floats, half: Floats, on: str) -> tuple[Floats, Floats]:
+    """Ends a factor of exp(half), or `half` itself on a plain scale, about values (m,).
+
+    A doubt beyond floating point leaves them open.
+    """
+    if on == "plain":
+        return value - half, value + half
     with np.errstate(over="ignore"):
         return value * np.exp(-half), value * np.exp(half)
 

@@ -20,7 +20,7 @@ from ..files import made_by, to_json, write_text
 from ..laws import Law, get_law
 from ..quantities import DOMAINS, quantity
 from .blend import NAME, Blend, Calibration, members_of
-from .discrepancy import Posterior, Seen
+from .discrepancy import Posterior
 from .metrics import Metrics
 from .solve import Objective
 from .stored import check_fit
@@ -118,8 +118,7 @@ class Fit:
     @cached_property
     def blend(self) -> Blend:
         """The members of `auto` as one, with what their processes have seen."""
-        members = members_of(self.members)
-        return Blend(members, Seen.of_points(members[0].law, self.points) if any(m.scales for m in members) else None)
+        return Blend.of(members_of(self.members), self.points)
 
     @property
     def values(self) -> dict[str, float]:

@@ -72,13 +72,14 @@ def _blend(found: Mapping[str, Any]) -> Law:
         raise ValueError("calibration is null, which the intervals of auto are made from")
     if len({member.label for member in members}) < len(members):
         raise ValueError("a law is twice among the members in one variant")
-    if len({(member.law.inputs, member.law.target, member.law.residual) for member in members}) > 1:
-        raise ValueError("the members take different inputs or predict different targets")
+    if len({(member.law.target, member.law.residual) for member in members}) > 1:
+        raise ValueError("the members predict different targets")
+    inputs = Blend(members, None).inputs
     for member in members:
         if member.variant == PLAIN:
             raise ValueError(f"the member {member.law.name} of auto is plain")
-        if member.scales is not None and set(member.scales.lengths) != set(member.law.inputs):
-            raise ValueError(f"discrepancy.lengths are not of {', '.join(member.law.inputs)}")
+        if member.scales is not None and set(member.scales.lengths) != set(inputs):
+            raise ValueError(f"discrepancy.lengths are not of {', '.join(inputs)}")
         name = f"{member.label}.weight"
         if abs(_number(found["params"][name]["value"], f"params.{name}.value") - member.weight) > 1e-12:
             raise ValueError(f"params.{name} is not the weight of its member")

@@ -89,16 +89,8 @@ ROUTED = register(
                 "130B tokens; no gain from experts beyond 83B params",
             ),
         },
-        # The three published routers: a -.082 to -.087, b -.108 to -.136, c .009 to .012, at one token budget; wider,
-        # because other budgets and texts move them.
-        priors={
-            "a": Prior(-0.084, 0.3),
-            "b": Prior(-0.12, 0.4),
-            "c": Prior(0.011, 0.01),
-            "d": Prior(1.1, 0.4),
-            "E_start": Prior(2.4, 0.6),
-            "E_max": Prior(400.0, 0.7),
-        },
+        # No priors, so that `auto` does not weigh it: without a floor it is too hopeful beyond its data, as kaplan-nd
+        # is, which runs of sizes that lie close together can't show.
         notes=f"{_ACTIVE} One token budget. No floor: routed-floor predicts larger models better.",
     )
 )

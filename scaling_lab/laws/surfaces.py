@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -207,51 +209,65 @@ KAPLAN_ND = register(
 )
 
 
-def _hestness(size: str, symbol: str, name: str, published: dict[str, Published], aliases: tuple[str, ...] = ()) -> Law:
+def _hestness(
+    size: str,
+    symbol: str,
+    name: str,
+    published: dict[str, Published] | None = None,
+    aliases: tuple[str, ...] = (),
+    over: Callable[[tuple[str, ...]], Law] | None = None,
+) -> Law:
     def predict(x: dict[str, Array], alpha: Array, beta: Array, gamma: Array) -> Array:
         return alpha * x[size] ** beta + gamma
 
-    return register(
-        Law(
-            name=name,
-            title=f"Hestness power law with a floor, in {size}",
-            source="Hestness et al. 2017, arXiv:1712.00409",
-            family="size",
-            identifiability="Two sizes fit a floor and an exponent of any value: give four or more, over a wide range.",
-            inputs=(size,),
-            params=(
-                Param("alpha", "nats/token", (1e-1, 1e8), f"reducible loss at {symbol} = 1"),
-                Param("beta", "", (-1.2, -0.02), "exponent, below zero", domain="negative"),
-                Param("gamma", "nats/token", (1e-2, 5.0), "loss that does not fall any more"),
-            ),
-            formula=f"alpha * {size}**beta + gamma",
-            predict=predict,
-            linear=("alpha", "gamma"),
-            powers=(Power("alpha", size, "beta"), Power("gamma")),
-            # Exponents of .05 to .5 against any size (Hestness .07 to .35, Kaplan .05 to .1 without a floor).
-            priors={"beta": Prior(-0.25, 0.6), "gamma": _FLOOR_PRIOR},
-            published=published,
-            notes=(
-                "A lower envelope: use it on the best run of each size, since runs of one fixed capacity bias beta "
-                "towards zero."
-            ),
-            aliases=aliases,
-        )
+    return Law(
+        name=name,
+        title=f"Hestness power law with a floor, in {size}",
+        source="Hestness et al. 2017, arXiv:1712.00409",
+        family="size",
+        identifiability="Two sizes fit a floor and an exponent of any value: give four or more, over a wide range.",
+        inputs=(size,),
+        params=(
+            Param("alpha", "nats/token", (1e-1, 1e8), f"reducible loss at {symbol} = 1"),
+            Param("beta", "", (-1.2, -0.02), "exponent, below zero", domain="negative"),
+            Param("gamma", "nats/token", (1e-2, 5.0), "loss that does not fall any more"),
+        ),
+        formula=f"alpha * {size}**beta + gamma",
+        predict=predict,
+        linear=("alpha", "gamma"),
+        powers=(Power("alpha", size, "beta"), Power("gamma")),
+        # Exponents of .05 to .5 against any size (Hestness .07 to .35, Kaplan .05 to .1 without a floor).
+        priors={"beta": Prior(-0.25, 0.6), "gamma": _FLOOR_PRIOR},
+        published=published or {},
+        notes=(
+            "A lower envelope: use it on the best run of each size, since runs of one fixed capacity bias beta "
+            "towards zero. Of any one size: hestness@examples."
+        ),
+        aliases=aliases,
+        over=over,
     )
 
 
-HESTNESS = _hestness(
-    "tokens",
-    "m",
-    "hestness",
-    {
-        "hestness2017-word-lm": Published(
-            dict(alpha=11.9, beta=-0.066, gamma=0.0),
-            "arXiv:1712.00409, word language models, read in a secondary note",
-            "training-set size in words; the floor was not reached",
-        )
-    },
-    ("hestness-tokens",),
+@functools.cache
+def _hestness_over(inputs: tuple[str, ...]) -> Law:
+    return _hestness(inputs[0], inputs[0], f"hestness@{inputs[0]}")
+
+
+HESTNESS = register(
+    _hestness(
+        "tokens",
+        "m",
+        "hestness",
+        {
+            "hestness2017-word-lm": Published(
+                dict(alpha=11.9, beta=-0.066, gamma=0.0),
+                "arXiv:1712.00409, word language models, read in a secondary note",
+                "training-set size in words; the floor was not reached",
+            )
+        },
+        ("hestness-tokens",),
+        _hestness_over,
+    )
 )
-HESTNESS_PARAMS = _hestness("params", "m", "hestness-params", {})
-HESTNESS_FLOPS = _hestness("flops", "m", "hestness-flops", {})
+HESTNESS_PARAMS = register(_hestness("params", "m", "hestness-params"))
+HESTNESS_FLOPS = register(_hestness("flops", "m", "hestness-flops"))
