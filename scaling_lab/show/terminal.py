@@ -414,12 +414,14 @@ def _faulty(found: Sensitivity, choice: Choice) -> str:
 
 
 def laws(found: Iterable[Law]) -> str:
-    """The catalogue: family, name, inputs and title of each law."""
+    """The catalogue: name, inputs and title of each law, family by family."""
     rows, family = [], ""
     for law in sorted(found, key=lambda law: FAMILIES.index(law.family)):
-        rows.append((law.family if law.family != family else "", law.name, _inputs(law), law.title))
+        if law.family != family:
+            rows.append((f"[{law.family}]", "", ""))
+        rows.append((law.name, _inputs(law), law.title))
         family = law.family
-    return table(("family", "law", "inputs", "title"), rows, "lllp")
+    return table(("law", "inputs", "title"), rows, "lpp")
 
 
 def _inputs(law: Law) -> str:
