@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .decide.allocate import Allocation, allocate
+    from .decide.compare import Comparison, compare
     from .decide.isoflop import envelope, isoflop
     from .decide.sensitivity import Sensitivity, sensitivity
     from .engine.backtest import Backtest, backtest
@@ -40,6 +41,8 @@ _HOME = {
     "Backtest": "engine.backtest",
     "allocate": "decide.allocate",
     "Allocation": "decide.allocate",
+    "compare": "decide.compare",
+    "Comparison": "decide.compare",
     "isoflop": "decide.isoflop",
     "envelope": "decide.isoflop",
     "sensitivity": "decide.sensitivity",
@@ -55,6 +58,7 @@ __all__ = [
     "Allocation",
     "Backtest",
     "BadInput",
+    "Comparison",
     "Fit",
     "LabError",
     "Law",
@@ -64,6 +68,7 @@ __all__ = [
     "__version__",
     "allocate",
     "backtest",
+    "compare",
     "envelope",
     "fit",
     "isoflop",

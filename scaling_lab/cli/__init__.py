@@ -11,7 +11,7 @@ import typer
 
 from .. import __version__
 from ..errors import LabError
-from . import batch, decide, explain, fit, ingest, laws, proxy, report
+from . import batch, compare, decide, explain, fit, ingest, laws, proxy, report
 from .common import with_law_files
 
 # Letters of a fault's one line.
@@ -50,6 +50,7 @@ for command in (
     fit.predict,
     fit.backtest,
     decide.allocate,
+    compare.compare,
     decide.isoflop,
     decide.envelope,
     ingest.ingest,

@@ -21,7 +21,7 @@ from ..laws import Law, broken_rules
 from ..quantities import DOMAINS, format_quantity, quantity
 from .split import LEAST, MOST, Plan, Splits, golden_section, least_flops, plan_of, splits
 
-__all__ = ["MOST", "Allocation", "Quantile", "allocate", "best_split", "golden_section"]
+__all__ = ["MOST", "Allocation", "Quantile", "allocate", "best_split", "golden_section", "quantile_of"]
 
 Floats = NDArray[np.float64]
 SCHEMA = "scaling-lab/allocate/1"
@@ -184,10 +184,10 @@ def _allocate(
     unique = plan.given.get(plan.budget.unique) if plan.budget.unique else None
     return Allocation(
         law=fit.law,
-        flops=_quantile(budget, level),
-        params=_quantile(found.params, level),
-        tokens=_quantile(found.tokens, level),
-        tokens_per_param=_quantile(ratio, level),
+        flops=quantile_of(budget, level),
+        params=quantile_of(found.params, level),
+        tokens=quantile_of(found.tokens, level),
+        tokens_per_param=quantile_of(ratio, level),
         loss=Quantile(float(fit.at(x)[0]), (float(low[0]), float(high[0]))),
         near_optimal_params=_near(plan, fit, float(budget[0]), found),
         level=level,
@@ -210,14 +210,14 @@ def _allocate(
         data=plan.budget.data,
         target=fit.target,
         costs=plan.budget.says,
-        further={name: _quantile(values, level) for name, values in found.further.items()},
+        further={name: quantile_of(values, level) for name, values in found.further.items()},
         given=plan.given,
-        epochs=None if unique is None else _quantile(found.tokens / unique, level),
+        epochs=None if unique is None else quantile_of(found.tokens / unique, level),
         references=_references(fit, plan, float(budget[0])),
     )
 
 
-def _quantile(values: Floats, level: float) -> Quantile:
+def quantile_of(values: Floats, level: float) -> Quantile:
     """The optimum's value (the first) with the draws' interval, empty where there are no draws.
 
     A draw that never reaches the target is infinite, and lies beyond the upper end. One without a value (nan) may lie

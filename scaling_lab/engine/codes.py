@@ -620,6 +620,37 @@ _ENTRIES = (
         "asked for with --renormalise; says the smallest and largest sum.",
         ("give shares with more digits",),
     ),
+    Code(
+        "SL443",
+        "warning",
+        "crossing-unresolved",
+        "the place where two recipes cross is not resolved",
+        "Where the interval of a crossing reaches an end of the range, many draws do not cross in it: the recipes may "
+        "as well keep their order.",
+        "compare: an end of a crossing's interval lies outside the range, or the fits have no draws.",
+        ("add runs of both recipes near the crossing", "fit again with --bootstrap 1000"),
+    ),
+    Code(
+        "SL444",
+        "warning",
+        "compute-unlike",
+        "two fits count compute in different ways",
+        "A factor between two computes holds the difference between the counts: attention, embeddings, or a small "
+        "model that was trained first.",
+        "compare: one law is of a table's own flops, the other spends 6*params*tokens, or something else.",
+        ("fit both to tables with flops of one kind",),
+    ),
+    Code(
+        "SL445",
+        "warning",
+        "compare-outside",
+        "recipes are compared where one of them has no runs",
+        "There its curve is its law's word. The intervals hold the error that inner backtests showed, not one that "
+        "sets in beyond every run.",
+        "compare: compute of the range, or of a place, lies beyond a table's own by more than "
+        "{decide.compare.BEYOND:g} times.",
+        ("read the interval as a least one", "narrow the range with --flops LOW..HIGH"),
+    ),
 )
 
 if len({entry.code for entry in _ENTRIES} | {entry.name for entry in _ENTRIES}) < 2 * len(_ENTRIES):

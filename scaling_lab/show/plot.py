@@ -34,6 +34,7 @@ from .answer import Allocation, value_of
 
 if TYPE_CHECKING:
     from ..decide.compare import Comparison, Drawn
+    from ..decide.compare import Comparison, Drawn
     from ..decide.isoflop import IsoFlop, Profile
     from ..decide.pools import PoolChoice, SetCurve
     from ..decide.refits import Choice
@@ -754,6 +755,40 @@ def draw_pools(found: PoolChoice, drawn: Sequence[SetCurve]) -> Drawing:
         f"{words.percent(found.level)} intervals of the law."
     )
     return Drawing(figure, "Error against samples for the best pools", text)
+
+
+# -------------------------------------------------------------------------------------------------------- comparison
+
+
+def draw_comparison(found: Comparison) -> Drawing:
+    """Both recipes' loss against compute with their intervals and runs, and where they cross."""
+    with _style():
+        figure = _empty(WIDTH, 4.2)
+        axes = figure.subplots()
+        seen = [found.grid]
+        for drawn, color, mark in zip(found.drawn, (BLUE, VERMILLION), ("o", "^"), strict=True):
+            _draw_recipe(axes, found, drawn, color, mark)
+            seen.append(drawn.run_flops)
+        for i, crossing in enumerate(found.crossings):
+            low, high = crossing.flops.ci or (crossing.flops.value, crossing.flops.value)
+            ends = (max(low, found.flops[0]), min(high, found.flops[1]))
+            label = f"crossing and its {words.percent(found.level)} interval" if i == 0 else "_"
+            axes.axvspan(*ends, color="#ececec", linewidth=0, zorder=0, label=label)
+            axes.axvline(crossing.flops.value, color=BLACK, linewidth=1.1, linestyle="--", zorder=1)
+        _log_axis(axes.xaxis, *_margins(*seen), _writer("flops"))
+        axes.set_xlabel(words.label("flops"))
+        _target_axis(axes, found.target, *(d.value for d in found.drawn), *(d.run_target for d in found.drawn))
+        _legend(figure, axes, 3)
+    places = ", ".join(f"{c.flops.value:.3g} FLOP" for c in found.crossings) or f"nowhere; {found.better} is ahead"
+    text = f"A ({found.laws[0]}) and B ({found.laws[1]}) from {found.flops[0]:.3g} to {found.flops[1]:.3g} FLOP"
+    return Drawing(figure, "Two recipes against compute", f"{text} cross at: {places}.")
+
+
+def _draw_recipe(axes: Axes, found: Comparison, drawn: Drawn, color: str, mark: str) -> None:
+    law = found.laws[0] if drawn.name == "A" else found.laws[1]
+    axes.fill_between(found.grid, drawn.low, drawn.high, color=color, alpha=0.2, linewidth=0)
+    axes.plot(found.grid, drawn.value, color=color, linewidth=1.8, label=f"{drawn.name}: {words.clean(law)}")
+    _dots(axes, drawn.run_flops, drawn.run_target, color=color, marker=mark, markersize=3.5, alpha=0.6)
 
 
 # -------------------------------------------------------------------------------------------------------- comparison
