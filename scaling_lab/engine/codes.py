@@ -651,6 +651,55 @@ _ENTRIES = (
         "{decide.compare.BEYOND:g} times.",
         ("read the interval as a least one", "narrow the range with --flops LOW..HIGH"),
     ),
+    Code(
+        "SL435",
+        "info",
+        "second-step-outside",
+        "the first step leads outside the second one's table",
+        "A larger model has a lower loss than any that the second law was fitted to: that step extrapolates too. Its "
+        "interval grows with the distance as its own inner backtests demand.",
+        "predict --then: a predicted input of the second fit outside its fitted range.",
+        ("add checkpoints or models of lower loss to the second fit's table",),
+    ),
+    Code(
+        "SL436",
+        "warning",
+        "two-losses",
+        "the two steps took their common quantity from columns of different names",
+        "A law of one evaluation set's loss says nothing of another's: a curve of error against one, fed with the "
+        "other, is off by as much as the two differ.",
+        "predict --then: both fits took it from a column of another name than its own, and the names differ.",
+        ("fit both steps on one column: --map loss=COLUMN",),
+    ),
+    Code(
+        "SL437",
+        "warning",
+        "censored-pass-rates",
+        "some models had too few successes for a pass rate",
+        "A model without success in K draws has a rate below about 3/K, not of 0. Leaving it out, or taking r/K of a "
+        "sampling that stopped at its first success, puts the small models too high.",
+        "emergence: fewer than two successes at a scale (one, where the number of draws was fixed).",
+        ("draw more for the small models", "read their points as limits"),
+    ),
+    Code(
+        "SL438",
+        "warning",
+        "at-chance",
+        "most scales are not told from guessing",
+        "Scores at chance are noise about a constant. They say neither where the rise begins nor how steep it is.",
+        "emergence --chance --items: more than {decide.tasks.MOST_AT_CHANCE:.0%} of the scales within "
+        "{decide.tasks.ABOVE_CHANCE:g} standard errors of guessing.",
+        ("add larger models", "take a score without a chance level: bits per byte of the answer, or a pass rate"),
+    ),
+    Code(
+        "SL439",
+        "warning",
+        "second-step-open",
+        "some draws of the first step have no value in the second",
+        "A shifted power has none below its floor, for one. Such draws count beyond both ends of the interval.",
+        "predict --then: a larger share of the draws than the interval leaves out at one end.",
+        ("ask for a point nearer to the data", "hold the floor of the second law with --fix"),
+    ),
 )
 
 if len({entry.code for entry in _ENTRIES} | {entry.name for entry in _ENTRIES}) < 2 * len(_ENTRIES):
