@@ -140,6 +140,55 @@ def tokens_per_param(params: Any, tokens: Any) -> Any:
     return tokens / (1.0 * params)
 
 
+# Vocabulary and position parameters of Kaplan's models, for each cube root of the others (Pearce & Song 2024,
+# arXiv:2406.12907, and its code).
+EMBEDDING_SHARE = 47491.0
+
+
+def total_from_nonembed(params_nonembed: Any) -> Any:
+    """All parameters of models shaped like Kaplan's, from those without embeddings: N + 47491 * N**(1/3)."""
+    size = np.asarray(params_nonembed, dtype=float)
+    if not (size > 0).all():
+        raise BadInput(f"params_nonembed = {np.min(size):g} is no size", fix="give counts above zero, as 7B")
+    return size + EMBEDDING_SHARE * np.cbrt(size)
+
+
+# The mean of a pruning ramp over its steps, as a share of the way from the final size up to the dense one: a straight
+# line, and N_1 + (N_0 - N_1)(1 - u)**3.
+PRUNING_RAMPS = {"linear": 1 / 2, "cubic": 1 / 4}
+
+
+def average_params(
+    dense: float,
+    final: float,
+    *,
+    start: float = 0.25,
+    end: float = 0.75,
+    ramp: str = "cubic",
+    measured: str = "steps",
+) -> float:
+    """Parameters averaged over the steps of a pruned training run: dense, then a ramp down, then constant.
+
+    The ramp runs from share `start` to share `end` of the run, `measured` in steps, or in compute, of which a step
+    takes in proportion to the parameters it still has. Source: Jin et al. 2025, arXiv:2501.12486. Raises BadInput for
+    what can't be such a schedule.
+    """
+    if ramp not in PRUNING_RAMPS:
+        raise BadInput(f"no ramp {ramp!r}", fix=nearest(ramp, PRUNING_RAMPS))
+    if measured not in ("steps", "compute"):
+        raise BadInput(f"a schedule is not measured in {measured!r}", fix="give steps or compute")
+    if not 0 < final <= dense < np.inf:
+        raise BadInput(f"dense = {dense:g} and final = {final:g}: pruning leaves some, and no more than there were")
+    if not 0 <= start <= end <= 1:
+        raise BadInput(f"start = {start:g} and end = {end:g} must be shares of the run, the first no later")
+    shares = np.array([start, end - start, 1 - end])
+    sizes = np.array([dense, final + (dense - final) * PRUNING_RAMPS[ramp], final])
+    if measured == "steps":
+        return float(shares @ sizes)
+    # A share of compute takes share * average / size of the steps, and those add up to one.
+    return float(1.0 / np.sum(shares / sizes))
+
+
 # What follows from params and tokens where a table or a point has no value of it, and how that is written.
 DERIVED: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "flops": (six_nd, "6*params*tokens"),
