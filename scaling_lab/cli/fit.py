@@ -201,6 +201,12 @@ def predict(
     partial_run: Annotated[
         str | None, typer.Option("--partial-run", metavar="ID", help="Which run of CURVES is the unfinished one.")
     ] = None,
+    then: Annotated[
+        str | None, typer.Option("--then", metavar="TASK.json", help="A second fit, of what the first one predicts.")
+    ] = None,
+    feeds: Annotated[
+        str | None, typer.Option("--feeds", metavar="NAME", help="The input of --then, where it has another name.")
+    ] = None,
     map_: MapOption = None,
     where: WhereOption = None,
     level: LevelOption = 0.9,
@@ -218,19 +224,32 @@ def predict(
         raise UsageError("--partial-run, --map and --where are about the curves of --partial: give it too")
     if partial is not None and len(at or ()) != 1:
         raise UsageError("--partial is about one run: give its point with one --at params=7B,tokens=1.4T")
+    if then is not None and partial is not None:
+        raise UsageError("--then goes on from a fit's own prediction, --partial from a run's curve: give one of the two")
+    if feeds is not None and then is None:
+        raise UsageError("--feeds names the input of the second fit: give --then TASK.json too")
     loaded = Fit.load(fit)
+    second = None if then is None else Fit.load(then)
     found: Any
-    if partial is not None:
+    if second is not None:
+        from ..engine.chain import chain
+
+        found = chain(loaded, second, points(at) if at else str(table), level, feeds)
+    elif partial is not None:
         from ..engine.partial import predict_partial
 
         point = points(at or ())[0]
         found = predict_partial(loaded, point, partial, level, run=partial_run, mapping=pairs(map_), where=where)
     else:
         found = run(loaded, points(at) if at else str(table), level)
-    notices = [*own_warnings(loaded), *found.warnings]
+    notices = [*own_warnings(loaded), *([] if second is None else own_warnings(second)), *found.warnings]
     warn(notices)
     if json:
         show_json(found.to_dict())
+    elif second is not None:
+        from ..show import tasks
+
+        show(tasks.chained(found))
     else:
         show(terminal.predictions(found) if partial is None else terminal.partial(found))
     fail_on(fail, notices)
