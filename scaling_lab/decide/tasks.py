@@ -544,18 +544,46 @@ def mean_pass_rate(found: Emergence, scale: float) -> float:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Checkpoints of runs made ready for a second step: `frame`, and what was done to it."""
+    """Checkpoints of runs made ready for a ladder: `frame`, what was done to it, and the sha256 of what was read."""
 
     frame: pd.DataFrame
-    drop: float
-    window: int
-    read: int
-    dropped: int
+    record: Mapping[str, Any]
+    sentence: str
+    sha256: Mapping[str, str]
 
-    @property
-    def record(self) -> dict[str, Any]:
-        """What was done, as JSON."""
-        return {"drop_first": self.drop, "moving_average": self.window, "read": self.read, "dropped": self.dropped}
+
+def ready(
+    table: str | os.PathLike[str] | pd.DataFrame,
+    columns: Sequence[str],
+    *,
+    run: str = "run_id",
+    order: str = "step",
+    drop: float = 0.1,
+    window: int = 5,
+    final: int | None = None,
+) -> Checkpoints:
+    """A curves table as `checkpoints` makes it, or with `final` as `final_means` does, with a record of what was done.
+
+    Raises BadInput where a column is missing or holds cells that are no numbers.
+    """
+    read = read_table(table)
+    frame = read.frame.copy()
+    for name in (order, *columns):
+        if name in read.columns:
+            frame[name] = column_numbers(read, name)[0]
+    if run in read.columns and run not in frame:
+        frame[run] = read.text(run)
+    if final is not None:
+        out = final_means(frame, columns, run=run, order=order, last=final)
+        record: dict[str, Any] = {"mean_of_last": final}
+        sentence = f"the last row of each of {len(out)} runs, {', '.join(columns)} as means of its last {final} rows"
+    else:
+        out = checkpoints(frame, columns, run=run, order=order, drop=drop, window=window)
+        record = {"drop_first": drop, "moving_average": window}
+        sentence = f"{len(frame) - len(out)} of {len(frame)} rows left out ({drop:.0%} at the beginning of each run)"
+        sentence += f", {', '.join(columns)} averaged over {window} rows"
+    record |= {"columns": list(columns), "read": len(frame)}
+    return Checkpoints(out, record, sentence, {read.name: read.sha256})
 
 
 def checkpoints(
@@ -566,7 +594,7 @@ def checkpoints(
     order: str = "step",
     drop: float = 0.1,
     window: int = 5,
-) -> Checkpoints:
+) -> pd.DataFrame:
     """Each run's checkpoints in order, without its first ones, and columns averaged over the last `window` of them.
 
     The first rows that stay are averaged over those that there are. Source: Bhagia et al. 2024, arXiv:2412.04403, step
@@ -583,8 +611,7 @@ def checkpoints(
         parts.append(kept)
     import pandas as pd
 
-    out = pd.concat(parts, ignore_index=True) if parts else frame.iloc[:0].copy()
-    return Checkpoints(out, drop, window, len(frame), len(frame) - len(out))
+    return pd.concat(parts, ignore_index=True) if parts else frame.iloc[:0].copy()
 
 
 def final_means(
