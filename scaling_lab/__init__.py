@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from .decide.compare import Comparison, compare
     from .decide.isoflop import envelope, isoflop
     from .decide.sensitivity import Sensitivity, sensitivity
+    from .decide.pools import PoolChoice, pools
+    from .decide.tasks import Emergence, emergence
     from .engine.backtest import Backtest, backtest
+    from .engine.chain import Chained, backtest_chain, chain
     from .engine.fit import fit
     from .engine.partial import PartialPrediction, predict_partial
     from .engine.predict import Predictions, predict
@@ -45,6 +48,13 @@ _HOME = {
     "Comparison": "decide.compare",
     "isoflop": "decide.isoflop",
     "envelope": "decide.isoflop",
+    "pools": "decide.pools",
+    "PoolChoice": "decide.pools",
+    "chain": "engine.chain",
+    "Chained": "engine.chain",
+    "backtest_chain": "engine.chain",
+    "emergence": "decide.tasks",
+    "Emergence": "decide.tasks",
     "sensitivity": "decide.sensitivity",
     "Sensitivity": "decide.sensitivity",
     "read_table": "tables",
@@ -58,20 +68,27 @@ __all__ = [
     "Allocation",
     "Backtest",
     "BadInput",
+    "Chained",
     "Comparison",
+    "Emergence",
     "Fit",
     "LabError",
     "Law",
+    "PoolChoice",
     "PartialPrediction",
     "Predictions",
     "Sensitivity",
     "__version__",
     "allocate",
     "backtest",
+    "backtest_chain",
+    "chain",
     "compare",
+    "emergence",
     "envelope",
     "fit",
     "isoflop",
+    "pools",
     "predict",
     "predict_partial",
     "read_table",

@@ -13,6 +13,7 @@ from scipy.special import fdtrc
 from ..accounting import six_nd
 from ..domains import allowed
 from ..engine.predict import far_outside, interval, no_draws
+from ..engine.repeats import repeats
 from ..engine.result import Fit, Notice, too_few_draws
 from ..engine.solve import one_blas_thread
 from ..engine.uncertainty import extent
@@ -203,6 +204,7 @@ def _allocate(
             *_held(law, unique_tokens if found.held[0] else None),
             *_at_ends(fit, found),
             *_of_the_law(fit, plan, x),
+            *repeats(x),
             *_form(outside),
             *_convention(fit),
         ),

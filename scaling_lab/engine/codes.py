@@ -541,33 +541,56 @@ _ENTRIES = (
         ("give validation losses where there are any: --map loss=COLUMN",),
     ),
     Code(
-        "SL440",
-        "warning",
-        "split-unfounded",
-        "the law explains no more of the runs than chance would",
-        "Where the loss hardly moves with size and data beyond its noise, the fitted terms are noise too, and so is "
-        "the split that balances them.",
-        "allocate: an F test of the law against a constant on the rows of the fit, p above {decide.allocate.CHANCE:g}.",
-        ("add runs over a wider range of sizes and tokens", "look whether the loss was taken from the right column"),
-    ),
-    Code(
-        "SL441",
-        "warning",
-        "further-at-end",
-        "a further input is best at the end of its fitted range",
-        "allocate looks for the best sparsity, granularity or vocabulary only where runs were seen. A best value at an "
-        "end says that a better one may lie beyond, not where.",
-        "the best value lies within 1/10,000 of the range from its end.",
-        ("train runs beyond that end", "hold the input at a value of your choice: --given NAME=NUMBER"),
-    ),
-    Code(
-        "SL442",
+        "SL420",
         "info",
-        "cost-convention",
-        "how the compute of this law's inputs is counted",
-        "Not every law costs 6*params*tokens, and what the count leaves out moves the best split.",
-        "allocate was asked of a law whose cost has something to be said of.",
-        ("compare with the compute that your trainer reports",),
+        "repeated-tokens",
+        "a point repeats its tokens more often than costs nothing",
+        "Up to about four passes, repeated tokens are worth nearly what fresh ones are; each pass beyond is worth less "
+        "(Muennighoff et al. 2023, arXiv:2305.16264).",
+        "tokens / unique_tokens of a point above {engine.repeats.FREE_EPOCHS:g}.",
+        ("compare with fewer passes: allocate --unique-tokens gives the best number", "collect more unique tokens"),
+    ),
+    Code(
+        "SL421",
+        "warning",
+        "worn-out-tokens",
+        "so many passes over so few tokens make real losses worse",
+        "Laws of repeated data fall for ever. Runs of a model that is large for its unique tokens turn up again after "
+        "many passes; larger models do so sooner (Xue et al. 2023, arXiv:2305.13230, and the public C4 runs of "
+        "arXiv:2305.16264).",
+        "{engine.repeats.MANY_EPOCHS:g} passes or more, and fewer than {engine.repeats.FEW_UNIQUE:g} unique tokens a "
+        "parameter: every series of the public C4 runs that goes there ends above its own lowest loss.",
+        ("stop earlier, or train a smaller model", "use dropout, or more unique tokens"),
+    ),
+    Code(
+        "SL422",
+        "warning",
+        "untested-mixture",
+        "sets of pools are ranked, and no fitted run mixes pools",
+        "The error of a set is the law's own rule: utilities average, half-lives stretch with the number of pools. "
+        "Runs on single pools do not test it, and no interval holds its error.",
+        "pools: no row of the fit has shares in more than one pool.",
+        ("train one run on the set that is chosen, and compare", "add a few mixed runs to the table and fit again"),
+    ),
+    Code(
+        "SL423",
+        "warning",
+        "passes-beyond",
+        "the best set repeats a pool more often than any fitted run did",
+        "A half-life is read off the passes that were made; beyond them it is an extrapolation.",
+        "pools: samples / unique_samples over the number of pools in the set, above the largest share * samples / "
+        "unique_samples of the fitted rows of a pool.",
+        ("train on that pool for longer", "compare with a looser set, which repeats less"),
+    ),
+    Code(
+        "SL424",
+        "warning",
+        "pools-undecided",
+        "the runs do not tell the best set of pools from the next",
+        "In a good part of the bootstrap's draws another set has the lower error.",
+        "pools: the set with the least predicted error is the best in fewer than {decide.pools.DECIDED:.0%} of the "
+        "draws.",
+        ("read how much error the next set would cost", "add runs about that number of samples"),
     ),
     Code(
         "SL425",
@@ -619,6 +642,92 @@ _ENTRIES = (
         "Shares rounded to a few decimals do not sum to one; that of a source is then a little off.",
         "asked for with --renormalise; says the smallest and largest sum.",
         ("give shares with more digits",),
+    ),
+    Code(
+        "SL430",
+        "warning",
+        "vocabulary-units",
+        "tokens or compute do not go with the table's characters and sizes",
+        "The best vocabulary weighs parameters against text. Where tokens are not characters * f(V), or compute is not 6 "
+        "* (params_nonvocab + vocab_size * width) * tokens, a column is in another unit, or counts other parameters: "
+        "the vocabulary's matrix twice, or not at all.",
+        "vocab: rows in which either ratio lies below {decide.vocab.ODD[0]:g} or above {decide.vocab.ODD[1]:g}.",
+        (
+            "give counts, as in --map characters='gigachars*1e9'",
+            "leave tokens and flops out (or name other columns): both are then worked out from characters",
+        ),
+    ),
+    Code(
+        "SL431",
+        "warning",
+        "vocabulary-term-weak",
+        "the exponent of the vocabulary term ended at its limit",
+        "The vocabulary's term is small beside what the other terms leave unexplained, so approach 3 can't tell its "
+        "exponent: the answer is that of the limit. So it is on the paper's own table with true tokens.",
+        "vocab: alpha2 of the fit lies within a thousandth of the range of its limit and was not held.",
+        (
+            "prefer approach 1",
+            "train more vocabularies at each size, several times",
+            "hold the exponent with --fix in fit vocab, and give that fit",
+        ),
+    ),
+    Code(
+        "SL432",
+        "warning",
+        "vocabulary-extrapolated",
+        "the best vocabulary, or the size asked about, lies outside the table",
+        "Power laws through small models say where the best vocabulary of a larger one lies only if they go on.",
+        "vocab: an answer outside the vocabularies of the table, or a size of more than 1.1 times the largest.",
+        ("train the sizes next below the target with vocabularies on both sides of the answer",),
+    ),
+    Code(
+        "SL433",
+        "warning",
+        "vocabulary-approaches-apart",
+        "the three approaches disagree",
+        "Each rests on other assumptions: power laws of the best points, the compute of a text, a form of the loss. "
+        "Where they disagree, at least one does not hold.",
+        "vocab: the largest answer is more than {decide.vocab.APART:g} times the smallest (the published slip of units "
+        "left out).",
+        ("take the range of the answers for the answer", "add runs near the size that you ask about"),
+    ),
+    Code(
+        "SL434",
+        "warning",
+        "vocabulary-beyond-f",
+        "the best vocabulary is larger than f(V) was measured for",
+        "How many tokens a character makes was measured up to 200,000 tokens of vocabulary and is held there beyond.",
+        "vocab: an answer above {accounting.LARGEST_VOCABULARY:,.0f}.",
+        ("measure your tokenizers' tokens for each character and give a table with both tokens and characters",),
+    ),
+    Code(
+        "SL440",
+        "warning",
+        "split-unfounded",
+        "the law explains no more of the runs than chance would",
+        "Where the loss hardly moves with size and data beyond its noise, the fitted terms are noise too, and so is "
+        "the split that balances them.",
+        "allocate: an F test of the law against a constant on the rows of the fit, p above {decide.allocate.CHANCE:g}.",
+        ("add runs over a wider range of sizes and tokens", "look whether the loss was taken from the right column"),
+    ),
+    Code(
+        "SL441",
+        "warning",
+        "further-at-end",
+        "a further input is best at the end of its fitted range",
+        "allocate looks for the best sparsity, granularity or vocabulary only where runs were seen. A best value at an "
+        "end says that a better one may lie beyond, not where.",
+        "the best value lies within 1/10,000 of the range from its end.",
+        ("train runs beyond that end", "hold the input at a value of your choice: --given NAME=NUMBER"),
+    ),
+    Code(
+        "SL442",
+        "info",
+        "cost-convention",
+        "how the compute of this law's inputs is counted",
+        "Not every law costs 6*params*tokens, and what the count leaves out moves the best split.",
+        "allocate was asked of a law whose cost has something to be said of.",
+        ("compare with the compute that your trainer reports",),
     ),
     Code(
         "SL443",

@@ -426,7 +426,7 @@ def optimum(coordinates: Coordinates, rows: Rows, settings: Settings, pull: Pull
     if pull is None:
         diagnostics.check_identified(coordinates, rows)
     rng = np.random.default_rng([settings.seed, 0])
-    theta = starting_points(coordinates, rows, settings.starts, rng)
+    theta = _suggested(coordinates, rows, starting_points(coordinates, rows, settings.starts, rng))
     ranked = _objectives(coordinates, rows, settings.objective, theta, pull)
     if not free:
         _check_in_reach(coordinates, rows, theta[0])
@@ -634,6 +634,15 @@ def starting_points(coordinates: Coordinates, rows: Rows, count: int, rng: np.ra
     grid = [axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")] if curved else []
     named = {p.name: g for p, g in zip(curved, grid, strict=True)}
     return _with_linear(coordinates, rows, named, side ** len(curved))
+
+
+def _suggested(coordinates: Coordinates, rows: Rows, theta: Floats) -> Floats:
+    """Starts (B, p), preceded by those that the law itself suggests for such rows."""
+    law = coordinates.law
+    if law.begin is None or not coordinates.free or not rows.used:
+        return theta
+    part = rows.take(thinned(rows.used))
+    return np.concatenate([coordinates.to_theta(law.begin(part.x, part.y)), theta])
 
 
 def random_points(coordinates: Coordinates, rows: Rows, count: int, rng: np.random.Generator) -> Floats:

@@ -165,6 +165,7 @@ class Law:
     inputs, or the exponential of one: with it it is fitted many times faster.
     `budget` is how compute is spent on the inputs; a law of one size and tokens without it costs 6 times their product.
     `misfit` maps inputs (n,) by name and the target (n,) to why the law can't hold of such a table, empty where it may.
+    `begin` maps the same to further places (k,) by parameter that a fit begins at, where random ones hardly come near.
     """
 
     name: str
@@ -194,6 +195,7 @@ class Law:
     form: ExpOfSum | WeightedSum | None = None
     budget: Budget | None = None
     misfit: Callable[[Mapping[str, Any], Any], str] | None = None
+    begin: Callable[[Mapping[str, Any], Any], Mapping[str, Any]] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

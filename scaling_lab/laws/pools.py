@@ -19,6 +19,8 @@ Array = Any
 # Passes over as many samples as a pool holds that the law sums: at published half-lives (1 to 20) nothing is left of a
 # pool's worth long before.
 PASSES = 256
+# Floors, as shares of the lowest error, and half-lives that a fit begins at.
+FLOORS, HALVES = (0.02, 0.2, 0.4, 0.6, 0.8, 0.95), (1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 def _qqt(shares: tuple[str, ...]) -> Any:
@@ -50,6 +52,34 @@ def _gains(samples: Array, unique: Array) -> tuple[Array, list[Array]]:
     most = int(np.ceil(np.max(passes, initial=1.0) - 1e-9))
     further = [np.log(np.maximum(np.minimum(passes, k + 1.0) / k, 1.0)) for k in range(1, most)]
     return np.log(np.minimum(samples, unique)), further
+
+
+def _begin(shares: tuple[str, ...]) -> Any:
+    """Places to begin a fit at: for floors and half-lives on a grid, log (error - d) is linear in log a and the b.
+
+    With random utilities of more than a few pools no start comes near.
+    """
+    names = [share.removeprefix(SHARE_PREFIX) for share in shares]
+
+    def begin(x: Mapping[str, Array], y: Array) -> dict[str, Array]:
+        log_first, gains = _gains(x["samples"], x["unique_samples"])
+        found = []
+        for floor in FLOORS:
+            for half in HALVES:
+                worth = [
+                    x[share] * (log_first + sum(g * 0.5 ** ((k + 1) * x[share] / half) for k, g in enumerate(gains)))
+                    for share in shares
+                ]
+                design = np.column_stack([np.ones(len(y)), *worth])
+                solved = np.linalg.lstsq(design, np.log(y - floor * np.min(y)), rcond=None)[0]
+                utility = np.minimum(solved[1:], -1e-3)
+                found.append(
+                    [np.exp(np.clip(solved[0], -20.0, 20.0)), floor * np.min(y), *utility, *[half] * len(names)]
+                )
+        columns = ["a", "d", *(f"b_{n}" for n in names), *(f"tau_{n}" for n in names)]
+        return dict(zip(columns, np.array(found).T, strict=True))
+
+    return begin
 
 
 def _formula(shares: tuple[str, ...]) -> str:
@@ -105,6 +135,7 @@ def _law(shares: tuple[str, ...]) -> Law:
         ),
         formula=_formula(shares),
         predict=_qqt(shares),
+        begin=_begin(shares),
         target="error",
         linear=("a", "d"),
         # The grids that the authors search: utilities -.005 to -.5, half-lives 1 to 20, a floor of .02 to .15.
