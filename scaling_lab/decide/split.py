@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +108,9 @@ class Plan:
 
     def inputs(self, size: Floats, tokens: Floats, further: Mapping[str, Floats]) -> dict[str, Floats]:
         """The law's own inputs, all of the shape of size."""
-        point = {self.budget.size: size, self.budget.data: tokens, **self.given, **further}
+        point: dict[str, Any] = {self.budget.size: size, self.budget.data: tokens, **self.given, **further}
+        if self.budget.unique:  # of more distinct tokens than are seen, those that are seen
+            point[self.budget.unique] = np.minimum(point[self.budget.unique], tokens)
         found = point if self.budget.inputs is None else self.budget.inputs(point)
         return {name: np.broadcast_to(np.asarray(found[name], dtype=float), size.shape) for name in self.law.inputs}
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadInput
-from .base import Law, Param, Prior, Published, Rule, register
+from .base import Budget, Law, Param, Prior, Published, Rule, register
 
 # A predict function takes and returns arrays, or the dual numbers that stand in for them.
 Array = Any
@@ -173,6 +173,14 @@ MOE_SPARSITY = register(
         predict=_sparsity,
         linear=("a", "b", "c", "d", "e"),
         rules=(Rule(lambda x: x["sparsity"] < 1, "sparsity is 1: no expert would be active"),),
+        budget=Budget(
+            per_token=lambda x: 6.0 * x["params"] * (1.0 - x["sparsity"]),
+            per_served=lambda x: 2.0 * x["params"] * (1.0 - x["sparsity"]),
+            further=("sparsity",),
+            free=("sparsity",),
+            says="6*params*(1-sparsity)*tokens",
+            note="only active experts are paid for, neither memory nor the traffic between devices",
+        ),
         published={
             "abnar2025": Published(
                 dict(
@@ -234,5 +242,10 @@ MOE_GRANULARITY = register(
             )
         },
         notes="granularity is the width of a dense layer over that of one expert; 1 is as coarse as a dense layer.",
+        budget=Budget(
+            further=("granularity",),
+            free=("granularity",),
+            note="routing to finer experts is not paid for, so that the finest are always best",
+        ),
     )
 )

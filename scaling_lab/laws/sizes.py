@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import exp
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import BadInput
 from ..quantities import quantity
-from .base import Law, Param, Power, Prior, Published, Rule, register
+from .base import Budget, Law, Param, Power, Prior, Published, Rule, register
 
 # A predict function takes and returns arrays, or the dual numbers that stand in for them.
 Array = Any
@@ -217,6 +217,12 @@ def _overtrain(x: dict[str, Array], E: Array, a: Array, b: Array, eta: Array) ->
     return E + a * np.exp(eta * (m - c)) + b * np.exp(-eta * (m + c))
 
 
+def _of_params_and_tokens(point: Mapping[str, Array]) -> dict[str, Array]:
+    """Gadre's inputs of a model of params on tokens."""
+    n, d = point["params"], point["tokens"]
+    return {"flops": 6.0 * n * d, "tokens_per_param": d / n}
+
+
 OVERTRAIN = register(
     Law(
         name="overtrain",
@@ -240,6 +246,7 @@ OVERTRAIN = register(
             Power("b", lambda x: x["tokens_per_param"] * x["flops"], "eta", -1),
         ),
         priors={"E": _FLOOR_PRIOR, "eta": Prior(0.175, 0.35)},
+        budget=Budget(inputs=_of_params_and_tokens),
         published={
             "gadre2024-c4": Published(
                 dict(E=1.508, a=141.28, b=189.52, eta=0.12124), "arXiv:2403.08540, C4, loss on C4 validation"
@@ -364,6 +371,7 @@ def _additive(
     notes: str,
     published: dict[str, Published] | None = None,
     priors: dict[str, Prior] | None = None,
+    budget: Budget | None = None,
 ) -> Law:
     """A floor and a falling power of each input; `terms` are (input, coefficient, exponent)."""
     sizes, coefficients, exponents = (tuple(column) for column in zip(*terms, strict=True))
@@ -387,6 +395,7 @@ def _additive(
             published=published or {},
             priors=priors or {},
             notes=notes,
+            budget=budget,
         )
     )
 
@@ -399,9 +408,16 @@ AVG_PARAMS = _additive(
     _ONE_RATIO.replace("params", "params_average"),
     "params_average is the mean over training of the parameters that are not pruned; accounting.average_params "
     "computes it from a schedule. Compute is about 6 * params_average * tokens; a dense run is its own average, and "
-    "the law is then chinchilla. No coefficients were printed where it was read. At one average the schedule still moves "
-    "the loss: trust it near good schedules (pruning from 25 % to 75 % of compute).",
+    "the law is then chinchilla. No coefficients were printed where it was read. At one average the schedule still "
+    "moves the loss: trust it near good schedules (pruning from 25 % to 75 % of compute).",
     priors={"E": _FLOOR_PRIOR, "alpha": _EXPONENT_PRIOR, "beta": _EXPONENT_PRIOR},
+    budget=Budget(
+        size="params_average",
+        per_token=lambda x: 6.0 * x["params_average"],
+        per_served=None,
+        says="6*params_average*tokens",
+        note="the model that is served is smaller than its average over training, and dense runs are their own average",
+    ),
 )
 
 # ------------------------------------------------------------------------------------------------------ width and depth

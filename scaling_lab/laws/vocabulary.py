@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..accounting import TOKENS_PER_CHARACTER
-from .base import Law, Param, Power, Prior, Published, Rule, register
+from .base import Budget, Law, Param, Power, Prior, Published, Rule, register
 
 # A predict function takes and returns arrays, or the dual numbers that stand in for them.
 Array = Any
@@ -95,6 +95,16 @@ VOCAB = register(
         predict=_vocab,
         linear=("E", "A1", "A2", "B"),
         powers=_powers("tokens"),
+        budget=Budget(
+            size="params_nonvocab",
+            per_token=lambda x: 6.0 * (x["params_nonvocab"] + x["params_vocab"]),
+            per_served=lambda x: 2.0 * (x["params_nonvocab"] + x["params_vocab"]),
+            further=("params_vocab",),
+            free=("params_vocab",),
+            says="6*(params_nonvocab+params_vocab)*tokens",
+            note="params_vocab over the model's width is the vocabulary; a larger one makes fewer tokens of a text, "
+            "which this count leaves to the law (the command vocab counts characters)",
+        ),
         priors=_PRIORS,
         rules=_RULES,
         identifiability=_IDENTIFIABILITY,
