@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from .decide.allocate import Allocation, allocate
     from .decide.compare import Comparison, compare
     from .decide.isoflop import envelope, isoflop
-    from .decide.sensitivity import Sensitivity, sensitivity
     from .decide.pools import PoolChoice, pools
+    from .decide.sensitivity import Sensitivity, sensitivity
     from .decide.tasks import Emergence, emergence
     from .engine.backtest import Backtest, backtest
     from .engine.chain import Chained, backtest_chain, chain
@@ -74,8 +74,8 @@ __all__ = [
     "Fit",
     "LabError",
     "Law",
-    "PoolChoice",
     "PartialPrediction",
+    "PoolChoice",
     "Predictions",
     "Sensitivity",
     "__version__",
