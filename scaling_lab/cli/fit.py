@@ -225,7 +225,7 @@ def predict(
     if partial is not None and len(at or ()) != 1:
         raise UsageError("--partial is about one run: give its point with one --at params=7B,tokens=1.4T")
     if then is not None and partial is not None:
-        raise UsageError("--then goes on from a fit's own prediction, --partial from a run's curve: give one of the two")
+        raise UsageError("--then goes on from a fit's prediction, --partial from a run's curve: give one of the two")
     if feeds is not None and then is None:
         raise UsageError("--feeds names the input of the second fit: give --then TASK.json too")
     loaded = Fit.load(fit)
@@ -258,7 +258,10 @@ def predict(
 def backtest(
     table: TableArgument,
     law: Annotated[
-        list[str] | None, typer.Option("--law", metavar="LAW", help="A law, several, auto, or all (the default).")
+        list[str] | None,
+        typer.Option(
+            "--law", metavar="LAW", help="A law, several, auto, all the table allows, or the usual (default)."
+        ),
     ] = None,
     by: Annotated[
         str | None, typer.Option(help="The column that says how large a run is (flops, or the first size of the law).")
@@ -289,7 +292,7 @@ def backtest(
     with progress_bar() as progress:
         found = run(
             table,
-            law or ["all"],
+            law or ["usual"],
             by=by,
             test_above=test_above,
             test_fraction=test_fraction,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.auto import check_settings
+from ..engine.backtest import ALL, USUAL
 from ..engine.blend import NAME
 from ..engine.fit import Settings
 from ..engine.solve import Objective
@@ -19,7 +20,6 @@ from ..files import sha256_bytes
 from ..laws import get_law
 from ..quantities import ALIASES, parse_assignments, parse_number
 
-ALL = "all"
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(?<!\.)")
 
 
@@ -215,7 +215,7 @@ def _check_law(name: str, settings: Settings) -> None:
     """Raises UsageError where no law has the name, or it has no such parameters to hold."""
     if name == NAME:
         check_settings(settings)
-    elif name != ALL:
+    elif name not in (ALL, USUAL):
         for parameter in settings.fix:
             get_law(name).param(parameter)
         get_law(name)

@@ -124,7 +124,8 @@ def backtest(
 ) -> Backtest:
     """Each law fitted below a value of `by` and scored above it.
 
-    `laws="all"` is every law whose inputs are there; `auto` is the choice of laws, made below the split alone.
+    `laws="all"` is every law whose inputs are there, `usual` those of them that carry priors; `auto` is the choice of
+    laws, made below the split alone.
 
     `by` is compute where the table or the law knows it, else the first size that the first law takes; where it takes
     none, runs are held out by `chance`, which says nothing of extrapolation.
@@ -165,6 +166,10 @@ def backtest(
     return Backtest(split, tuple(sorted(scored, key=lambda s: s.metrics.mape)), failed, account, simple)
 
 
+# Every law whose inputs a table has, and those of them that `auto` may choose from, which are fitted in seconds.
+ALL, USUAL = "all", "usual"
+
+
 def laws_of(laws: Sequence[str | Law], table: Table) -> list[Law]:
     """The laws of names, each once: `all` is every law whose inputs the table has, and `auto` stands as a law so named.
 
@@ -172,8 +177,10 @@ def laws_of(laws: Sequence[str | Law], table: Table) -> list[Law]:
     """
     found: list[Law] = []
     for law in laws:
-        if law == "all":
+        if law in (ALL, USUAL):
             every = fitting_laws(table)
+            with_priors = [other for other in every if other.priors]
+            every = with_priors if law == USUAL and with_priors else every
             if not every:
                 raise BadInput("no law's inputs are all in this table", file=table.name, fix="name columns with --map")
             found += every

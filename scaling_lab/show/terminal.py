@@ -421,7 +421,7 @@ def laws(found: Iterable[Law]) -> str:
             rows.append((f"[{law.family}]", "", ""))
         rows.append((law.name, _inputs(law), law.title))
         family = law.family
-    return table(("law", "inputs", "title"), rows, "lpp")
+    return table(("law", "inputs", "title"), rows, "llp")
 
 
 def _inputs(law: Law) -> str:
