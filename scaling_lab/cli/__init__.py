@@ -11,7 +11,7 @@ import typer
 
 from .. import __version__
 from ..errors import LabError
-from . import batch, compare, decide, explain, fit, ingest, laws, pools, proxy, report
+from . import batch, compare, decide, explain, fit, ingest, laws, pools, proxy, report, tasks
 from .common import with_law_files
 
 # Letters of a fault's one line.

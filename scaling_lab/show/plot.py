@@ -34,11 +34,11 @@ from .answer import Allocation, value_of
 
 if TYPE_CHECKING:
     from ..decide.compare import Comparison, Drawn
-    from ..decide.compare import Comparison, Drawn
     from ..decide.isoflop import IsoFlop, Profile
     from ..decide.pools import PoolChoice, SetCurve
     from ..decide.refits import Choice
     from ..decide.sensitivity import Sensitivity
+    from ..decide.tasks import Emergence, TaskCurve
     from ..engine.backtest import Backtest, Scored
 
 Floats = NDArray[np.float64]
@@ -757,38 +757,41 @@ def draw_pools(found: PoolChoice, drawn: Sequence[SetCurve]) -> Drawing:
     return Drawing(figure, "Error against samples for the best pools", text)
 
 
-# -------------------------------------------------------------------------------------------------------- comparison
+# ------------------------------------------------------------------------------------------------------ task scores
 
 
-def draw_comparison(found: Comparison) -> Drawing:
-    """Both recipes' loss against compute with their intervals and runs, and where they cross."""
+def draw_emergence(found: Emergence) -> Drawing:
+    """Scores by scale, and beside them F = log(-log pass rate) with the task law's lines, where there is a test."""
+    tested = [curve for curve in found.tasks if curve.curvature is not None]
     with _style():
-        figure = _empty(WIDTH, 4.2)
-        axes = figure.subplots()
-        seen = [found.grid]
-        for drawn, color, mark in zip(found.drawn, (BLUE, VERMILLION), ("o", "^"), strict=True):
-            _draw_recipe(axes, found, drawn, color, mark)
-            seen.append(drawn.run_flops)
-        for i, crossing in enumerate(found.crossings):
-            low, high = crossing.flops.ci or (crossing.flops.value, crossing.flops.value)
-            ends = (max(low, found.flops[0]), min(high, found.flops[1]))
-            label = f"crossing and its {words.percent(found.level)} interval" if i == 0 else "_"
-            axes.axvspan(*ends, color="#ececec", linewidth=0, zorder=0, label=label)
-            axes.axvline(crossing.flops.value, color=BLACK, linewidth=1.1, linestyle="--", zorder=1)
-        _log_axis(axes.xaxis, *_margins(*seen), _writer("flops"))
-        axes.set_xlabel(words.label("flops"))
-        _target_axis(axes, found.target, *(d.value for d in found.drawn), *(d.run_target for d in found.drawn))
-        _legend(figure, axes, 3)
-    places = ", ".join(f"{c.flops.value:.3g} FLOP" for c in found.crossings) or f"nowhere; {found.better} is ahead"
-    text = f"A ({found.laws[0]}) and B ({found.laws[1]}) from {found.flops[0]:.3g} to {found.flops[1]:.3g} FLOP"
-    return Drawing(figure, "Two recipes against compute", f"{text} cross at: {places}.")
+        figure = _empty(WIDTH, 4.0)
+        panels = figure.subplots(1, 2 if tested else 1, squeeze=False)[0]
+        for i, curve in enumerate(found.tasks):
+            color = SIZES(i / max(len(found.tasks) - 1, 1))
+            panels[0].plot(curve.scale, curve.score, color=color, linewidth=1.2, label=words.clean(curve.task))
+            _dots(panels[0], curve.scale, curve.score, color=color, markersize=4)
+            if curve.curvature is not None:
+                _task_line(panels[1], curve, color)
+        if found.chance > 0:
+            panels[0].axhline(found.chance, color=GREY, linestyle="--", linewidth=1, label="guessing")
+        for axes in panels:
+            _input_axis(axes.xaxis, found.by, *(curve.scale for curve in found.tasks))
+            axes.set_xlabel(words.label(found.by))
+        panels[0].set_ylabel(words.clean(found.score))
+        if tested:
+            panels[1].set_ylabel("F = log(-log pass rate)")
+        _legend(figure, panels[0], 4)
+    said = "; ".join(f"{words.clean(c.task)}: {c.curvature.verdict}" for c in tested if c.curvature is not None)
+    text = f"{len(found.tasks)} tasks by {found.by}; {f'the task law is a line of F: {said}' if said else 'no test'}."
+    return Drawing(figure, f"{found.score} by {found.by}", text)
 
 
-def _draw_recipe(axes: Axes, found: Comparison, drawn: Drawn, color: str, mark: str) -> None:
-    law = found.laws[0] if drawn.name == "A" else found.laws[1]
-    axes.fill_between(found.grid, drawn.low, drawn.high, color=color, alpha=0.2, linewidth=0)
-    axes.plot(found.grid, drawn.value, color=color, linewidth=1.8, label=f"{drawn.name}: {words.clean(law)}")
-    _dots(axes, drawn.run_flops, drawn.run_target, color=color, marker=mark, markersize=3.5, alpha=0.6)
+def _task_line(axes: Axes, curve: TaskCurve, color: Any) -> None:
+    assert curve.curvature is not None
+    inside = (curve.score > 0) & (curve.score < 1)
+    _dots(axes, curve.scale[inside], np.log(-np.log(curve.score[inside])), color=color, markersize=4)
+    ends = np.array([curve.scale.min(), curve.scale.max()])
+    axes.plot(ends, curve.curvature.log_c - curve.curvature.alpha * np.log(ends), color=color, linewidth=1.2)
 
 
 # -------------------------------------------------------------------------------------------------------- comparison

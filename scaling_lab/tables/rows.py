@@ -204,7 +204,9 @@ def _faults(name: str, values: Floats, text: Mapping[int, str], domain: Domain) 
     """{row: fault} of one column: what is not a number, not finite, or outside its domain."""
     found = {row: f"{cell!r} is not a finite number" for row, cell in text.items()}
     for row in np.flatnonzero(np.isfinite(values) & ~allowed(domain, values)):
-        found[int(row)] = f"{values[row]:g} is not {DOMAINS[domain]}"
+        percent = f"; if it is in percent, give --map {name}='COLUMN / 100'"
+        hint = percent if domain == "share" and 1 < values[row] <= 100 else ""
+        found[int(row)] = f"{values[row]:g} is not {DOMAINS[domain]}{hint}"
     if domain == "real":
         return found
     for row in np.flatnonzero((values > HUGE) | ((values > 0) & (values < 1 / HUGE))):
