@@ -198,7 +198,8 @@ def _beyond(second: Fit, feeds: str, far: Sequence[Mapping[str, float]]) -> tupl
     low, high = second.inputs[feeds]["min"], second.inputs[feeds]["max"]
     message = (
         f"the first step predicts a {feeds} outside the {format_quantity(low)} to {format_quantity(high)} that the "
-        f"second was fitted to, at {len(factors)} of {len(far)} points (by a factor of {max(factors):.3g} at most)"
+        f"second was fitted to, at {len(factors)} of {len(far)} point{'s' if len(far) != 1 else ''} (by a factor of "
+        f"{max(factors):.3g} at most)"
     )
     return (Notice("SL435", "info", message),)
 

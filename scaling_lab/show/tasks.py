@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..quantities import format_quantity
@@ -26,7 +27,7 @@ def emergence(found: Emergence) -> str:
         "breakthroughness: rise / root of the median squared step; linearity: rise / root of the mean squared step, "
         "whose exact form in BIG-bench is unverified; neither is clipped",
         *(f"{verdict}: {MEANING[verdict]}" for verdict in verdicts),
-        *(_about(test) for test in tests[:1]),
+        *([_about(tests)] if tests else []),
         *(f"no test: {reason}" for reason in why),
     ]
     head = f"{found.score} by {found.by}: {words.plural(len(found.tasks), 'task')}"
@@ -45,9 +46,10 @@ def _end(value: float | None) -> str:
     return "open" if value is None else f"{value:.3g}"
 
 
-def _about(test: Curvature) -> str:
-    scatter = f"; the counts scatter {test.dispersion:.3g} times as draws do" if test.dispersion > 1 else ""
-    return f"F = log(-log pass rate); its bend in log scale by {test.method}, at {words.percent(test.level)}{scatter}"
+def _about(tests: Sequence[Curvature]) -> str:
+    most = max(test.dispersion for test in tests)
+    scatter = f"; counts scatter up to {most:.3g} times as draws do, which the intervals hold" if most > 1 else ""
+    return f"F = log(-log pass rate); its bend by {tests[0].method}, at {words.percent(tests[0].level)}{scatter}"
 
 
 def chained(found: Chained) -> str:
