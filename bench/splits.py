@@ -159,7 +159,11 @@ def _routed(data: Path) -> Iterator[Split]:
 
 
 def _vocabulary(data: Path) -> Iterator[Split]:
-    """Checkpoints of 60 runs; those of the least compute are left out, as the paper does."""
+    """Checkpoints of 60 runs; those of the least compute are left out, as the paper does.
+
+    A cut of compute goes through the runs. There each checkpoint counts as a run of its own, as in the figures that
+    others made: to predict a run's later checkpoints from its earlier ones and from other runs.
+    """
     points = pd.read_csv(data / "vocab/points.csv").query("flops >= 2.18e17").reset_index(drop=True)
     columns = ["run_id", "params_nonvocab", "params_vocab", "tokens", "flops", "loss_unigram_norm"]
     for row, large in (
@@ -167,4 +171,5 @@ def _vocabulary(data: Path) -> Iterator[Split]:
         ("N_nv < 7e8", points.params_nonvocab > 7e8),
         ("V <= 32768", points.vocab_size > 32768),
     ):
-        yield Split("vocab", row, "", "vocab", points[columns].assign(held_out=large.astype(float)))
+        table = points[columns].assign(held_out=large.astype(float))
+        yield Split("vocab", row, "", "vocab", table.drop(columns="run_id") if row.startswith("C") else table)

@@ -81,6 +81,9 @@ MOST_INNER, MOST_DRAWN, LEAST_DRAWS, DRAWN_BLOCK = 20_000, 20_000_000, 100, 5_00
 # from, and how much wider than they ask, because error outside the table is larger than inside it (by 1.2 to 1.45 on
 # public tables).
 LEAST_NEAR, LEAST_FAR, LEAST_SPREAD, WIDER = 0.004, 0.004, 1.0, 1.1
+# Wider yet where the cuts go along several inputs: what is asked lies mostly beyond the rows in one of them, and widths
+# that are right over all of them together are too narrow in some.
+WIDER_ALONG_MANY = 1.3
 NEAR = np.geomspace(LEAST_NEAR, 0.08, 12)
 FAR = np.geomspace(LEAST_FAR, 0.06, 12)
 SPREAD = np.array([1.0, 1.64, 2.5, 4.0])
@@ -614,10 +617,12 @@ def _with_posterior_draws(fit: Fit, coordinates: Coordinates, posterior: Posteri
     )
 
 
-def calibrate(inner: Sequence[Inner], members: Sequence[Member], unit: float = 1.0) -> Calibration:
+def calibrate(
+    inner: Sequence[Inner], members: Sequence[Member], unit: float = 1.0, wider: float = WIDER
+) -> Calibration:
     """The narrowest intervals, by interval score, that the members' own errors in the inner backtests ask for.
 
-    Widths are tried in units of the target (target_unit).
+    Widths are tried in units of the target (target_unit), and the best are made `wider` by that factor.
     """
     weights = np.array([m.weight for m in members])
     errors, far, spread, share = [], [], [], []
@@ -634,7 +639,7 @@ def calibrate(inner: Sequence[Inner], members: Sequence[Member], unit: float = 1
         return float(np.sum(w * (2 * half + 2 / (1 - LEVEL) * np.maximum(np.abs(e) - half, 0.0))))
 
     best = min(product((unit * NEAR).tolist(), (unit * FAR).tolist(), SPREAD.tolist()), key=score)
-    near, far_out, apart = (WIDER * part for part in best)
+    near, far_out, apart = (wider * part for part in best)
     error = float(np.sum(w * np.abs(e)) / len(inner))
     return Calibration(near, far_out, apart, level=LEVEL, cuts=len(inner), held_out=len(e), error=error)
 
@@ -647,7 +652,8 @@ def _assemble(
     settings: Settings,
     notes: Sequence[str],
 ) -> Fit:
-    calibration = calibrate(inner, members, target_unit(settings.objective.on, rows.y))
+    wider = WIDER_ALONG_MANY if len(directions(rows)) > 1 else WIDER
+    calibration = calibrate(inner, members, target_unit(settings.objective.on, rows.y), wider)
     points = fit_points(members[0].law, rows)
     blend = Blend.of(members, points)
     values: dict[str, float] = {}

@@ -12,6 +12,7 @@ from . import (  # noqa: F401  (register theirs)
     retrieval,
     sizes,
     tasks,
+    vocab_drift,
     vocabulary,
 )
 from .base import LAWS, Budget, Law, Param, Prior, Published, Rule, broken_rules, catalogue, get_law, law_for, register
