@@ -226,7 +226,9 @@ def fitting_laws(table: Table, target: str | None = None) -> list[Law]:
     """
     columns = [*table.columns, *table.made]
     found: list[Law] = []
-    targets = dict.fromkeys(["loss", *(law.target for law in LAWS.values())])
+    # What another law takes as an input is a setting before it is an outcome: params, though one law predicts them.
+    taken = {name for law in LAWS.values() for name in law.inputs} - {"loss"}
+    targets = sorted(dict.fromkeys(["loss", *(law.target for law in LAWS.values())]), key=taken.__contains__)
     target = target or next((name for name in targets if table.has(name)), "loss")
     for law in LAWS.values():
         if law.target != target:

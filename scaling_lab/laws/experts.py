@@ -179,7 +179,7 @@ MOE_SPARSITY = register(
             further=("sparsity",),
             free=("sparsity",),
             says="6*params*(1-sparsity)*tokens",
-            note="only active experts are paid for, neither memory nor the traffic between devices",
+            note="only active experts are paid for (all params count as such), not memory or traffic between devices",
         ),
         published={
             "abnar2025": Published(

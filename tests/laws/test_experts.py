@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.optimize import least_squares
+from scipy.optimize import least_squares, minimize
 
+from scaling_lab.decide.allocate import allocate
 from scaling_lab.engine.fit import fit
 from scaling_lab.engine.predict import predict
 from scaling_lab.errors import BadInput
@@ -115,3 +116,23 @@ def test_no_expert_and_a_sparsity_of_one_are_refused(routed: pd.DataFrame) -> No
     sparse = pd.DataFrame({"params": n, "tokens": d, "sparsity": s, "loss": 3.0 - 0.01 * np.arange(27)})
     with pytest.raises(BadInput, match="sparsity is 1: no expert would be active"):
         fit("moe-sparsity", sparse, bootstrap=0)
+
+
+def test_a_budget_is_split_over_size_tokens_and_sparsity() -> None:
+    """Against scipy over all three, sparsity within the fitted range."""
+    law = LAWS["moe-sparsity"]
+    named = dict(law.published["abnar2025"].values)
+    grid = np.meshgrid(np.geomspace(1e8, 3e10, 7), np.geomspace(1e9, 1e12, 6), [0.0, 0.5, 0.8, 0.9, 0.95])
+    n, d, s = (v.ravel() for v in grid)
+    x = {"params": n, "tokens": d, "sparsity": s}
+    found = fit("moe-sparsity", pd.DataFrame({**x, "loss": law.predict(x, **named)}), bootstrap=0)
+    split = allocate(found, 1e21)
+
+    def loss(at: np.ndarray) -> float:
+        tokens = 1e21 / (6 * np.exp(at[0]) * (1 - at[1]))
+        return float(law.predict({"params": np.exp(at[0]), "tokens": tokens, "sparsity": at[1]}, **named))
+
+    best = minimize(loss, [22.0, 0.7], bounds=[(18, 28), (0.0, 0.95)], method="L-BFGS-B", options={"ftol": 1e-15})
+    assert split.loss.value == pytest.approx(best.fun, rel=1e-6)
+    assert split.params.value == pytest.approx(float(np.exp(best.x[0])), rel=0.02)
+    assert allocate(found, 1e21, given={"sparsity": 0.5}).loss.value > split.loss.value

@@ -11,11 +11,13 @@ from scipy.optimize import curve_fit
 from scipy.special import logsumexp
 
 from scaling_lab.accounting import average_params, total_from_nonembed
-from scaling_lab.engine.fit import fit
+from scaling_lab.decide.allocate import allocate
+from scaling_lab.engine.fit import fit, fitting_laws
 from scaling_lab.engine.predict import predict
 from scaling_lab.errors import BadInput, UsageError
 from scaling_lab.laws import LAWS, get_law
 from scaling_lab.laws.sizes import PF_DAY, lower_envelope, overfitting
+from scaling_lab.tables import read_table
 
 
 def published(law: str, row: str, **x: float) -> float:
@@ -241,3 +243,32 @@ def test_one_stream_is_a_plain_model_and_none_is_refused() -> None:
     table = pd.DataFrame({"params": [1e9] * 6, "streams": [0.5, 1, 2, 4, 8, 16], "loss": np.linspace(3, 2, 6)})
     with pytest.raises(BadInput, match="streams is less than 1"):
         fit("parallel", table, bootstrap=0)
+
+
+def test_a_budget_is_split_as_under_the_tied_law() -> None:
+    """Gadre's optimum in closed form: N = G (C/6)**.5 of the tied law, whatever the coordinates it was fitted in."""
+    n, d = (v.ravel() for v in np.meshgrid(np.geomspace(1e7, 1e10, 6), np.geomspace(1e9, 1e12, 6)))
+    named = {"E": 1.6, "a": 150.0, "b": 220.0, "eta": 0.125}
+    loss = LAWS["overtrain"].predict({"flops": 6 * n * d, "tokens_per_param": d / n}, **named)
+    found = fit("overtrain", pd.DataFrame({"params": n, "tokens": d, "loss": loss}), bootstrap=0)
+    split = allocate(found, 1e22)
+    assert split.tokens.value / split.params.value == pytest.approx((220.0 / 150.0) ** (1 / 0.125 / 2), rel=1e-4)
+    assert 6 * split.params.value * split.tokens.value == pytest.approx(1e22, rel=1e-9)
+    assert split.loss.value == pytest.approx(1.6 + 2 * np.sqrt(150.0 * 220.0) * 1e22**-0.125, rel=1e-6)
+
+
+def test_a_pruned_model_is_not_served_at_its_average() -> None:
+    n, d = (v.ravel() for v in np.meshgrid(np.geomspace(1e7, 1e10, 6), np.geomspace(1e9, 1e12, 6)))
+    named = LAWS["chinchilla"].published["besiroglu2024"].values
+    loss = LAWS["chinchilla"].predict({"params": n, "tokens": d}, **named)
+    found = fit("avg-params", pd.DataFrame({"params_average": n, "tokens": d, "loss": loss}), bootstrap=0)
+    assert allocate(found, 5.76e23).params.value == pytest.approx(7.235e10, rel=0.01)
+    with pytest.raises(UsageError, match="--inference-tokens"):
+        allocate(found, 1e22, inference_tokens=1e12)
+
+
+def test_a_table_of_accuracies_is_not_taken_for_one_of_best_sizes() -> None:
+    flops = np.geomspace(1e18, 1e22, 12)
+    table = pd.DataFrame({"params": flops**0.5, "tokens": flops**0.5 / 6, "accuracy": np.linspace(0.3, 0.6, 12)})
+    assert {law.target for law in fitting_laws(read_table(table))} == {"accuracy"}
+    assert [law.name for law in fitting_laws(read_table(table.drop(columns="accuracy")))] == ["hestness-growth"]
