@@ -124,8 +124,8 @@ def backtest(
 ) -> Backtest:
     """Each law fitted below a value of `by` and scored above it.
 
-    `laws="all"` is every law whose inputs are there, `usual` those of them that carry priors; `auto` is the choice of
-    laws, made below the split alone.
+    `laws="all"` is every law whose inputs are there, `usual` those of them that `auto` weighs,
+    and a power law in compute; `auto` is the choice of laws, made below the split alone.
 
     `by` is compute where the table or the law knows it, else the first size that the first law takes; where it takes
     none, runs are held out by `chance`, which says nothing of extrapolation.
@@ -166,7 +166,7 @@ def backtest(
     return Backtest(split, tuple(sorted(scored, key=lambda s: s.metrics.mape)), failed, account, simple)
 
 
-# Every law whose inputs a table has, and those of them that `auto` may choose from, which are fitted in seconds.
+# Every law whose inputs a table has (a minute or two), and those that `auto` weighs with a power law in compute.
 ALL, USUAL = "all", "usual"
 
 
@@ -179,8 +179,8 @@ def laws_of(laws: Sequence[str | Law], table: Table) -> list[Law]:
     for law in laws:
         if law in (ALL, USUAL):
             every = fitting_laws(table)
-            with_priors = [other for other in every if other.priors]
-            every = with_priors if law == USUAL and with_priors else every
+            if law == USUAL and any(other.priors for other in every):
+                every = [*choice(table), *(other for other in every if other.name == "hestness-flops")]
             if not every:
                 raise BadInput("no law's inputs are all in this table", file=table.name, fix="name columns with --map")
             found += every
@@ -291,7 +291,9 @@ def _score(law: Law, table: Table, train: Rows, test: Rows, settings: Settings, 
 def _leaning_choice(fit: Fit, test: Rows) -> tuple[Notice, ...]:
     low, high = interval(fit, {name: test.x[name] for name in fit.entry.inputs}, LEVEL)
     scale = fit.objective.scale
-    return leaning_choice(scale(fit.at(test.x)) - scale(test.y), (scale(high) - scale(low)) / 2, LEVEL)
+    return leaning_choice(
+        scale(fit.at(test.x)) - scale(test.y), (scale(high) - scale(low)) / 2, LEVEL, fit.objective.on
+    )
 
 
 def _leaning(fit: Fit, train: Rows, test: Rows, settings: Settings) -> tuple[Notice, ...]:
