@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .decide.allocate import Allocation, allocate
     from .decide.compare import Comparison, compare
+    from .decide.growth import Growth, Speedup, growth, speedup
     from .decide.isoflop import envelope, isoflop
     from .decide.pools import PoolChoice, pools
     from .decide.sensitivity import Sensitivity, sensitivity
@@ -46,6 +47,10 @@ _HOME = {
     "Allocation": "decide.allocate",
     "compare": "decide.compare",
     "Comparison": "decide.compare",
+    "growth": "decide.growth",
+    "Growth": "decide.growth",
+    "speedup": "decide.growth",
+    "Speedup": "decide.growth",
     "isoflop": "decide.isoflop",
     "envelope": "decide.isoflop",
     "pools": "decide.pools",
@@ -72,12 +77,14 @@ __all__ = [
     "Comparison",
     "Emergence",
     "Fit",
+    "Growth",
     "LabError",
     "Law",
     "PartialPrediction",
     "PoolChoice",
     "Predictions",
     "Sensitivity",
+    "Speedup",
     "__version__",
     "allocate",
     "backtest",
@@ -87,12 +94,14 @@ __all__ = [
     "emergence",
     "envelope",
     "fit",
+    "growth",
     "isoflop",
     "pools",
     "predict",
     "predict_partial",
     "read_table",
     "sensitivity",
+    "speedup",
     "write_report",
 ]
 

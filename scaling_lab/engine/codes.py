@@ -809,6 +809,26 @@ _ENTRIES = (
         "predict --then: a larger share of the draws than the interval leaves out at one end.",
         ("ask for a point nearer to the data", "hold the floor of the second law with --fix"),
     ),
+    Code(
+        "SL446",
+        "warning",
+        "growth-held",
+        "the small model's tokens are held at all there are",
+        "The timing law was made from trainings much longer than what it asks of the small model. Where it asks for "
+        "more than the whole, it says nothing.",
+        "growth: the law's tokens against those of the whole training.",
+        ("train from scratch", "ask for a longer training"),
+    ),
+    Code(
+        "SL447",
+        "warning",
+        "growth-untried",
+        "growth beyond what its guideline was made from",
+        "The published timing is of a growth factor of 4 and of models of 410M to 7B parameters.",
+        "growth: --factor other than {decide.growth.FACTOR:g}, or --params outside those sizes without a fit of one's "
+        "own.",
+        ("fit gstack to runs of your own: growth --fit FIT.json", "take a factor of 4"),
+    ),
 )
 
 if len({entry.code for entry in _ENTRIES} | {entry.name for entry in _ENTRIES}) < 2 * len(_ENTRIES):

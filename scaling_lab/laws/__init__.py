@@ -6,6 +6,7 @@ from . import surfaces  # noqa: F401  (registers its laws, which the catalogue b
 from . import (  # noqa: F401  (register theirs)
     broken,
     experts,
+    growth,
     mixtures,
     pools,
     repetition,

@@ -91,6 +91,19 @@ CHINCHILLA = register(
                 "epoch-research/analyzing-chinchilla, fit of all 245 points",
                 "not the optimum: scores .0018562 where .00182602 is reached",
             ),
+            **{
+                f"sardana2023-{name}": Published(
+                    dict(E=floor, A=size, B=data, alpha=alpha, beta=beta),
+                    f"arXiv:2401.00448, runs of {runs} tokens per parameter, read in a secondary note",
+                    "as printed, two digits; fits of small ratios overrate data at large ones",
+                )
+                for name, runs, alpha, beta, size, data, floor in (
+                    ("100", "at most 100", 0.08, 0.13, 7.199, 25.97, 0.17),
+                    ("250", "at most 250", 0.13, 0.16, 14.23, 39.54, 0.98),
+                    ("500", "at most 500", 0.13, 0.16, 17.07, 35.80, 0.95),
+                    ("all", "up to 10,000", 0.18, 0.24, 33.66, 138.9, 1.45),
+                )
+            },
         },
         notes=(
             "N counts all parameters, embeddings included; C is about 6*N*D. Report the compute-optimal D/N only with "
