@@ -121,10 +121,13 @@ def chosen(found: Fit) -> str:
 
 def inputs(found: Fit) -> list[str]:
     """A line for each input: its column, what it counts, its range."""
+    from ..accounting import DERIVED
+
     lines = []
     for name, about in found.inputs.items():
         column = about.get("column") or name
-        source = "" if column == name else f" from column {column!r}" if "*" not in str(column) else f" as {column}"
+        made = name in DERIVED and column == DERIVED[name][1]
+        source = "" if column == name else f" as {column}" if made else f" from column {column!r}"
         counts = f", counting {about['counts']}" if about.get("counts") else ""
         reach = f": {words.reach(name, about['min'], about['max'])}" if "min" in about else ""
         lines.append(f"{name}{source}{counts}{reach}")

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from ..engine.backtest import CHANCE
-from ..quantities import QUANTITIES, format_quantity
+from ..quantities import QUANTITIES, format_quantity, quantity
 
 if TYPE_CHECKING:
     from ..engine.backtest import Scored
@@ -83,11 +83,11 @@ def amount(name: str, value: float) -> str:
     """An input as people say it: 7B parameters, 1.4T tokens, 5.88e22 FLOP."""
     if name == "flops":
         return f"{exponent(value)} FLOP"
-    quantity = QUANTITIES.get(name)
+    known = QUANTITIES.get(name)
     text = format_quantity(value)
     if name in _SHORT:
         return f"{text} {_SHORT[name]}"
-    return f"{name} = {text}{f' {quantity.unit}' if quantity and quantity.unit not in ('', 'count') else ''}"
+    return f"{name} = {text}{f' {known.unit}' if known and known.unit not in ('', 'count') else ''}"
 
 
 def exponent(value: float, digits: int = 3) -> str:
@@ -97,8 +97,11 @@ def exponent(value: float, digits: int = 3) -> str:
 
 def reach(name: str, low: float, high: float) -> str:
     """A range of an input: 57.3M to 16.2B, 1.4e18 to 1.3e22 FLOP."""
-    first = exponent(low) if name == "flops" else format_quantity(low)
-    return f"{first} to {amount(name, high) if name not in ('params', 'tokens') else format_quantity(high)}"
+    if name in ("flops", *_SHORT):
+        first = exponent(low) if name == "flops" else format_quantity(low)
+        return f"{first} to {amount(name, high) if name not in ('params', 'tokens') else format_quantity(high)}"
+    unit = quantity(name).unit
+    return f"{format_quantity(low)} to {format_quantity(high)}{f' {unit}' if unit not in ('', 'count') else ''}"
 
 
 def amounts(x: Mapping[str, float]) -> str:

@@ -15,6 +15,13 @@ from scaling_lab.engine.result import Fit
 from scaling_lab.show import report, words
 
 
+def test_a_range_of_any_input_is_two_numbers_and_a_unit() -> None:
+    assert words.reach("params", 5.73e7, 1.62e10) == "57.3M to 16.2B"
+    assert words.reach("flops", 1.4e18, 1.3e22) == "1.4e18 to 1.3e22 FLOP"
+    assert words.reach("experts", 1, 512) == "1 to 512"
+    assert words.reach("tokens_per_param", 5, 640) == "5 to 640 tokens/param"
+
+
 def test_rows_are_accounted_for_in_one_sentence() -> None:
     account = {"read": 245, "used": 240, "dropped": {"--where": 5}}
     assert words.rows(account) == "240 of 245 rows used; left out: 5 by --where"
