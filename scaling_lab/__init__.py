@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .accounting import unigram_normalised_loss
     from .decide.allocate import Allocation, allocate
     from .decide.compare import Comparison, compare
     from .decide.growth import Growth, Speedup, growth, speedup
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .decide.pools import PoolChoice, pools
     from .decide.sensitivity import Sensitivity, sensitivity
     from .decide.tasks import Emergence, emergence
+    from .decide.vocab import Vocabulary, optimal_vocabulary
     from .engine.backtest import Backtest, backtest
     from .engine.chain import Chained, backtest_chain, chain
     from .engine.fit import fit
@@ -60,6 +62,9 @@ _HOME = {
     "backtest_chain": "engine.chain",
     "emergence": "decide.tasks",
     "Emergence": "decide.tasks",
+    "optimal_vocabulary": "decide.vocab",
+    "Vocabulary": "decide.vocab",
+    "unigram_normalised_loss": "accounting",
     "sensitivity": "decide.sensitivity",
     "Sensitivity": "decide.sensitivity",
     "read_table": "tables",
@@ -85,6 +90,7 @@ __all__ = [
     "Predictions",
     "Sensitivity",
     "Speedup",
+    "Vocabulary",
     "__version__",
     "allocate",
     "backtest",
@@ -96,12 +102,14 @@ __all__ = [
     "fit",
     "growth",
     "isoflop",
+    "optimal_vocabulary",
     "pools",
     "predict",
     "predict_partial",
     "read_table",
     "sensitivity",
     "speedup",
+    "unigram_normalised_loss",
     "write_report",
 ]
 

@@ -122,6 +122,34 @@ def tokens_per_character(vocab_size: Any) -> Any:
     return a * log_v * log_v + b * log_v + c
 
 
+def unigram_loss(counts: Any, model: Any = None) -> float:
+    """Nats/token that a unigram model loses on a text with so many of each token (V,).
+
+    `model` are the counts (V,) of the text that the unigram model was made from; without them it is the same text.
+    Raises BadInput where a token of the text has no chance under the model.
+    """
+    of = np.asarray(counts, dtype=float)
+    by = of if model is None else np.asarray(model, dtype=float)
+    if of.ndim != 1 or of.shape != by.shape:
+        raise BadInput(f"token counts have shapes {of.shape} and {by.shape}", fix="give one count for each token")
+    for values in (of, by):
+        if not (np.isfinite(values).all() and (values >= 0).all() and values.sum() > 0):
+            raise BadInput("token counts must be zero or above, and not all zero")
+    seen = of > 0
+    if (by[seen] == 0).any():
+        token = int(np.flatnonzero(seen & (by == 0))[0])
+        raise BadInput(f"token {token} is in the text but not in the unigram model's", fix="count the text itself too")
+    return float(-np.sum(of[seen] / of.sum() * np.log(by[seen] / by.sum())))
+
+
+def unigram_normalised_loss(loss: Any, counts: Any, model: Any = None) -> Any:
+    """Loss in nats/token minus that of a unigram model on the same tokens: comparable across vocabularies, below zero.
+
+    `counts` and `model` as in unigram_loss (Tao et al. 2024, arXiv:2407.13623).
+    """
+    return np.asarray(loss, dtype=float) - unigram_loss(counts, model)
+
+
 def width_of(params_nonvocab: float) -> int:
     """The width that models of so many non-vocabulary parameters have in the source above."""
     if not params_nonvocab > 0:

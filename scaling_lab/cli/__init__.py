@@ -11,7 +11,7 @@ import typer
 
 from .. import __version__
 from ..errors import LabError
-from . import batch, compare, decide, explain, fit, growth, ingest, laws, pools, proxy, report, tasks
+from . import batch, compare, decide, explain, fit, growth, ingest, laws, pools, proxy, report, tasks, vocab
 from .common import with_law_files
 
 # Letters of a fault's one line.
@@ -57,6 +57,7 @@ for command in (
     tasks.emergence,
     tasks.checkpoints,
     pools.pools,
+    vocab.vocab,
     ingest.ingest,
     explain.explain,
     report.report,

@@ -648,8 +648,8 @@ _ENTRIES = (
         "warning",
         "vocabulary-units",
         "tokens or compute do not go with the table's characters and sizes",
-        "The best vocabulary weighs parameters against text. Where tokens are not characters * f(V), or compute is not 6 "
-        "* (params_nonvocab + vocab_size * width) * tokens, a column is in another unit, or counts other parameters: "
+        "The best vocabulary weighs parameters against text. Where tokens are not characters * f(V), or compute is not "
+        "6 * (params_nonvocab + vocab_size * width) * tokens, a column is in another unit, or counts other parameters: "
         "the vocabulary's matrix twice, or not at all.",
         "vocab: rows in which either ratio lies below {decide.vocab.ODD[0]:g} or above {decide.vocab.ODD[1]:g}.",
         (

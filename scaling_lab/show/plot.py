@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ..decide.refits import Choice
     from ..decide.sensitivity import Sensitivity
     from ..decide.tasks import Emergence, TaskCurve
+    from ..decide.vocab import Answer, Vocabulary
     from ..engine.backtest import Backtest, Scored
 
 Floats = NDArray[np.float64]
@@ -755,6 +756,64 @@ def draw_pools(found: PoolChoice, drawn: Sequence[SetCurve]) -> Drawing:
         f"{words.percent(found.level)} intervals of the law."
     )
     return Drawing(figure, "Error against samples for the best pools", text)
+
+
+# ------------------------------------------------------------------------------------------------------- vocabulary
+
+
+def draw_vocabulary(found: Vocabulary) -> Drawing:
+    """Loss against vocabulary for each size with the measured minima, and below the best one asked for."""
+    sizes = np.array([p.params_nonvocab for p in found.profiles])
+    tried = [p.vocab_size for p in found.profiles]
+    ends = [np.array([a.vocab_size, *(e for e in a.ci if np.isfinite(e))]) for a in found.answers]
+    # An interval that reaches down to no vocabulary leaves the figure on its left.
+    places = np.concatenate([*tried, *(e[e >= 1.0] for e in ends)])
+    known = np.concatenate([*tried, [a.vocab_size for a in found.answers if a.vocab_size >= 1.0]])
+    low, high = _margins(np.clip(places, known.min() / 4, known.max() * 4))
+    with _style():
+        figure = _empty(WIDTH, 5.6 if found.profiles else 2.6)
+        panels = figure.subplots(
+            2 if found.profiles else 1, 1, squeeze=False, sharex=True, height_ratios=[3, 1.3][-1 - bool(tried) :]
+        )[:, 0]
+        if found.profiles:
+            norm = LogNorm(*_margins(sizes))
+            for profile in found.profiles:
+                _vocabulary_profile(panels[0], profile, SIZES(norm(profile.params_nonvocab)))
+            panels[0].set_ylabel("loss above the lowest\nof the size (nats/token)")
+            _legend(figure, panels[0], columns=4)
+        for i, answer in enumerate(found.answers):
+            _answer(panels[-1], answer, i, low, high)
+        panels[-1].set(ylim=(len(found.answers) - 0.4, -0.6))
+        panels[-1].set_yticks(range(len(found.answers)), [words.clean(a.approach) for a in found.answers])
+        panels[-1].grid(axis="y", visible=False)
+        _log_axis(panels[-1].xaxis, low, high, _writer("vocab_size"))
+        asked = f"{format_quantity(found.params_nonvocab)} params, {words.scientific(found.flops)} FLOP"
+        panels[-1].set_title(f"best for {asked}", fontsize=10.5, loc="left")
+        panels[-1].set_xlabel("vocabulary (tokens)")
+    text = (
+        f"{len(found.profiles)} sizes; best vocabulary for {asked} by {len(found.answers)} approaches, with "
+        f"{words.percent(found.level)} intervals of resampled runs."
+    )
+    return Drawing(figure, "Loss against vocabulary, and the best vocabulary by each approach", text)
+
+
+def _vocabulary_profile(axes: Axes, profile: Any, color: Any) -> None:
+    above = np.asarray(profile.loss) - float(np.min(profile.loss))
+    label = f"{format_quantity(profile.params_nonvocab)} params"
+    axes.plot(profile.vocab_size, above, color=color, linewidth=1.2, marker="o", markersize=3.6, label=label)
+    if profile.minimum is not None:
+        height = float(np.interp(np.log(profile.minimum), np.log(profile.vocab_size), above))
+        axes.plot(profile.minimum, height, marker="D", markersize=7, color=color, markeredgecolor=BLACK, zorder=5)
+
+
+def _answer(axes: Axes, answer: Answer, row: int, low: float, high: float) -> None:
+    color = (BLUE, VERMILLION, GREEN, GREY)[row % 4]
+    if answer.ci:
+        axes.plot(np.clip(answer.ci, low, high), [row, row], color=color, linewidth=2.2, alpha=0.55)
+        for end, edge, mark in ((answer.ci[0], low, "<"), (answer.ci[1], high, ">")):
+            if not low <= end <= high:
+                axes.plot(edge, row, marker=mark, color=color, markersize=6, clip_on=False)
+    axes.plot(answer.vocab_size, row, marker="D", markersize=7, color=color, markeredgecolor="white", zorder=5)
 
 
 # ------------------------------------------------------------------------------------------------------ task scores
