@@ -212,11 +212,22 @@ def _allocate(
         data=plan.budget.data,
         target=fit.target,
         costs=plan.budget.says,
-        further={name: quantile_of(values, level) for name, values in found.further.items()},
+        further={name: quantile_of(_open_ended(plan, found, name), level) for name in found.further},
         given=plan.given,
         epochs=None if unique is None else quantile_of(found.tokens / unique, level),
         references=_references(fit, plan, float(budget[0])),
     )
+
+
+def _open_ended(plan: Plan, found: Splits, name: str) -> Floats:
+    """A further input's best values, where a draw at an end of the range says no more than that it lies there or out.
+
+    The first, the fit's own, stays: it is the best that was looked for.
+    """
+    values, (low, high) = found.further[name], plan.open[name]
+    beyond = np.where(values > (low + high) / 2, np.inf, -np.inf)
+    beyond[0] = values[0]
+    return np.where(found.ended[name], beyond, values)
 
 
 def quantile_of(values: Floats, level: float) -> Quantile:

@@ -190,3 +190,22 @@ def test_farseer_s_rounded_constants_have_no_split_of_a_large_budget() -> None:
     (row,) = LAWS["farseer"].published
     found = splits(plan_of(LAWS["farseer"], {}, {}), named("farseer", row), np.array([1e24]))
     assert found.edge[0]
+
+
+def test_an_input_that_is_best_at_an_end_has_an_open_interval() -> None:
+    """Finer experts are always better, so that every draw ends at the finest: how fine is best is not known."""
+    p = {k: float(v[0, 0]) for k, v in named("moe-granularity", "krajewski2024").items()}
+    axes = np.meshgrid(np.geomspace(1e8, 1e10, 5), np.geomspace(1e9, 1e11, 4), [1.0, 4.0, 16.0], indexing="ij")
+    x = dict(zip(("params", "tokens", "granularity"), (v.ravel() for v in axes), strict=True))
+    noise = 0.002 * np.random.default_rng(3).standard_normal(60)
+    table = pd.DataFrame({**x, "loss": LAWS["moe-granularity"].predict(x, **p) * np.exp(noise)})
+    found = allocate(fit("moe-granularity", table, starts=144, bootstrap=40), 1e21, level=0.8)
+    fine = found.further["granularity"]
+    assert fine.value == pytest.approx(16.0, rel=1e-3)
+    assert fine.ci == (fine.value, np.inf)
+    assert found.to_dict()["further"]["granularity"]["ci"][1] is None
+    (told,) = [w.message for w in found.warnings if w.code == "SL441"]
+    assert told.startswith("the best granularity, 16, is an end of the fitted range (1 to 16)")
+    held = allocate(fit("moe-granularity", table, starts=144, bootstrap=0), 1e21, given={"granularity": 4.0})
+    assert held.loss.value > found.loss.value
+    assert held.further == {}
