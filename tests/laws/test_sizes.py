@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -272,3 +273,12 @@ def test_a_table_of_accuracies_is_not_taken_for_one_of_best_sizes() -> None:
     table = pd.DataFrame({"params": flops**0.5, "tokens": flops**0.5 / 6, "accuracy": np.linspace(0.3, 0.6, 12)})
     assert {law.target for law in fitting_laws(read_table(table))} == {"accuracy"}
     assert [law.name for law in fitting_laws(read_table(table.drop(columns="accuracy")))] == ["hestness-growth"]
+
+
+def test_the_example_tables_are_what_their_script_makes(tmp_path: Path) -> None:
+    examples = Path(__file__).resolve().parents[2] / "examples"
+    runpy.run_path(str(examples / "make_size_tables.py"))["main"](tmp_path)
+    made = sorted(tmp_path.glob("*.csv"))
+    assert [path.stem for path in made] == ["bend", "experts", "overtrained"]
+    for path in made:
+        assert path.read_bytes() == (examples / path.name).read_bytes(), path.name

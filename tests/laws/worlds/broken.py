@@ -46,7 +46,7 @@ WORLDS = [
             "g_3": 100.0,
             "f_3": 0.2,
         },
-        {"tokens": np.geomspace(1e7, 1e14, 90)},
+        {"tokens": np.geomspace(1e7, 1e14, 60)},
         {"tokens": FEW},
         noise=2e-4,
     ),

@@ -18,7 +18,7 @@ WDT = grid(width=np.array([256.0, 512, 1024, 2048]), depth=np.array([4.0, 8, 16]
 # Vocabulary matrices keep params from being a product of width and depth.
 WDNT = {**WDT, "params": 12 * WDT["depth"] * WDT["width"] ** 2 + 50304 * WDT["width"]}
 FEW = {"params": np.tile([1e8, 1e9], 12), "tokens": np.geomspace(1e9, 1e11, 24)}
-MANY = grid(params=np.geomspace(1e7, 1e11, 9), tokens=np.geomspace(1e8, 1e12, 8))
+MANY = grid(params=np.geomspace(1e7, 1e11, 7), tokens=np.geomspace(1e8, 1e12, 6))
 
 WORLDS = [
     World("kaplan-n", {"N_c": 8.8e13, "alpha_N": 0.076}, {"params": WIDE}, {"params": ONE}),
