@@ -315,6 +315,9 @@ def budget_law(seen: Measured, ends: Measured | None = None, made: Surfaces | No
     measurements whose range is interpolated in, `made` keeps surfaces from one resample to the next. Raises
     NotEnoughData.
     """
+    kinds = len(np.unique(seen.vocabulary))
+    if kinds < LEAST_VOCABULARIES:
+        raise NotEnoughData(kinds, LEAST_VOCABULARIES, "approach 1", " (vocabularies)")
     surfaces = _between_sizes(seen, ends or seen, {} if made is None else made)
     points = _records(_sorted(_joined([seen, *surfaces, *_between_vocabularies(seen)])))
     x = np.log(points.flops)
@@ -601,6 +604,13 @@ def _from_table(
 ) -> Vocabulary:
     """The answers of a table of runs; an approach that it can't carry is named with the reason."""
     seen, rows = measure(table, drop_bad)
+    kinds = len(np.unique(seen.vocabulary))
+    if kinds < LEAST_VOCABULARIES:
+        raise BadInput(
+            f"runs of {kinds} vocabular{'y' if kinds == 1 else 'ies'} can't tell which is best",
+            file=table.name,
+            fix=f"give runs of {LEAST_VOCABULARIES} or more at each size, or no table for the published coefficients",
+        )
     found = profiles(seen)
     failed: dict[str, str] = {}
     own = _or_why("1 isoFLOP envelope", lambda: budget_law(seen), failed)

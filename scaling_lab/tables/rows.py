@@ -206,6 +206,10 @@ def _faults(name: str, values: Floats, text: Mapping[int, str], domain: Domain) 
     for row in np.flatnonzero(np.isfinite(values) & ~allowed(domain, values)):
         percent = f"; if it is in percent, give --map {name}='COLUMN / 100'"
         hint = percent if domain == "share" and 1 < values[row] <= 100 else ""
+        if name == "loss" and values[row] < 0:
+            hint = (
+                "; one below zero has no logarithm: normalised by a unigram model it is loss_unigram_norm (fit vocab)"
+            )
         found[int(row)] = f"{values[row]:g} is not {DOMAINS[domain]}{hint}"
     if domain == "real":
         return found
