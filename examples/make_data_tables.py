@@ -58,11 +58,11 @@ def pools(rng: random.Random) -> Iterable[list[str]]:
 
 
 def stores(rng: random.Random) -> Iterable[list[str]]:
-    """Models of three sizes and three lengths, each with datastores of none to 1.4e11 tokens."""
+    """Models of five sizes and four lengths, each with datastores of none to 1.4e11 tokens."""
     yield ["run_id", "params", "tokens", "datastore_tokens", "loss"]
-    for n in (1.6e8, 7e8, 2.8e9):
-        for d in (2e10, 8e10, 3e11):
-            for store in (0, 1e9, 1e10, 1.4e11):
+    for n in (1.6e8, 4e8, 1e9, 2.8e9, 7e9):
+        for d in (5e9, 2e10, 8e10, 3e11):
+            for store in (0, 3e8, 3e9, 3e10, 1.4e11):
                 base = 1.75 + 420 / n**0.34 + 1600 / d**0.36 - 0.02 * math.log1p(store / 5e8)
                 loss = base * math.exp(0.001 * rng.gauss(0, 1))
                 yield [f"{n / 1e6:.0f}M-{d / 1e9:g}B", f"{n:.0f}", f"{d:.0f}", f"{store:.0f}", f"{loss:.4f}"]

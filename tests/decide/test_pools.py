@@ -69,6 +69,11 @@ def test_the_best_set_of_each_budget_is_that_of_the_truth_without_joint_training
         assert sum(s.best_in or 0 for s in budget.sets) == pytest.approx(1.0)
 
 
+def test_the_tables_of_the_examples_are_what_their_script_makes(folder: Path) -> None:
+    for name in ("pools", "repeated", "stores"):
+        assert (folder / f"{name}.csv").read_bytes() == (ROOT / "examples" / f"{name}.csv").read_bytes()
+
+
 def test_utilities_and_half_lives_have_intervals_that_hold_the_truth(found: Fit) -> None:
     for pool in pools(found, BUDGETS).pools:
         for estimate, want in zip((pool.utility, pool.half_life), UTILITY[pool.name], strict=True):
