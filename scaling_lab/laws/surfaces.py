@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -91,6 +92,19 @@ CHINCHILLA = register(
                 "epoch-research/analyzing-chinchilla, fit of all 245 points",
                 "not the optimum: scores .0018562 where .00182602 is reached",
             ),
+            **{
+                f"gemstones2025-{runs}": Published(
+                    dict(E=math.exp(e0), A=math.exp(a), B=math.exp(b), alpha=alpha, beta=beta),
+                    f"arXiv:2502.06857, authors' code, {meaning}, Huber 1e-4 on log loss",
+                    f"log-parameters {e0:g}, {a:g}, {b:g}; which runs are taken moves the prescription a lot",
+                )
+                for runs, meaning, e0, a, b, alpha, beta in (
+                    ("hot", "constant learning rate", 0.7663, 5.4575, 14.972, 0.2989, 0.6928),
+                    ("cooled", "cooled-down ends", 0.7459, 5.3628, 14.9718, 0.2970, 0.6904),
+                    ("lr-ablation", "other learning rates", 0.7967, 5.8753, 14.9094, 0.3278, 0.6777),
+                    ("100b", "runs of 100B tokens and more", 0.6655, 4.8762, 12.6984, 0.2576, 0.5909),
+                )
+            },
             **{
                 f"sardana2023-{name}": Published(
                     dict(E=floor, A=size, B=data, alpha=alpha, beta=beta),
