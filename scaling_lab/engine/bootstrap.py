@@ -201,12 +201,42 @@ def _scouted(
     # A thousandth less, and more than rounding: a resample that the law fits exactly has nothing to miss.
     lower = lowest < local * (1 - 1e-3) - rounding(rows.used)
     places = found.theta[: count * per].reshape(count, per, -1)[np.arange(count), best]
-    needed = places[lower][:6]
+
+    def reached(place: Floats, which: NDArray[np.intp]) -> Floats:
+        """How low the resamples `which` come from one place."""
+        w = weights if weights.ndim == 1 else weights[which]
+        y = target if target.ndim == 1 else target[which]
+        ended = graduated(kernel, np.tile(place, (len(which), 1)), y, w, objective, widths(objective), pull)
+        return np.where(np.isfinite(ended.value), ended.value, np.inf)
+
+    needed = _fewest(places, lowest, np.flatnonzero(lower), local, reached)[:6]
     ends = np.where((lowest < local)[:, None], places, found.theta[count * per :])
     known = np.concatenate([theta[None, :], ends[np.isfinite(np.minimum(lowest, local))]])
     if len(needed):
         needed = np.concatenate([theta[None, :], needed])
     return Start(known, needed), {"audited": count, "missed": int(np.sum(lower))}
+
+
+def _fewest(
+    places: Floats,
+    lowest: Floats,
+    missed: NDArray[np.intp],
+    local: Floats,
+    reached: Callable[[Floats, NDArray[np.intp]], Floats],
+) -> Floats:
+    """Of the places (k, p) with objectives `lowest` (k,), those that lead every missed resample down, worst miss first.
+
+    Many of them lie in one valley: the first of those stands for all.
+    """
+    kept = []
+    while missed.size:
+        first = missed[np.argmax(local[missed] / np.maximum(lowest[missed], 1e-300))]
+        kept.append(places[first])
+        others = missed[missed != first]
+        if not others.size:
+            break
+        missed = others[reached(places[first], others) > lowest[others] * (1 + 1e-3)]
+    return np.array(kept).reshape(-1, places.shape[1])
 
 
 def _ranked(
