@@ -15,6 +15,7 @@ from .common import (
     fail_on,
     number_option,
     numbers,
+    own_warnings,
     points,
     show,
     show_json,
@@ -51,8 +52,10 @@ def compare(
 
     check_writable(plot)
     check_apart("--plot", plot, first, second)
+    a, b = (Fit.load(path) for path in (first, second))
     found = run(
-        *(Fit.load(path) for path in (first, second)),
+        a,
+        b,
         flops=_span(flops),
         at=points(at or ()),
         given=values(given, "--given"),
@@ -65,12 +68,14 @@ def compare(
 
         draw.save(draw.draw_comparison(found), plot)
         write_meta(plot, "scaling-lab/plot/1", {path: sha256_file(path) for path in (first, second)})
+    warn(own_warnings(a), of="A")
+    warn(own_warnings(b), of="B")
     warn(found.warnings)
     if json:
         show_json(found.to_dict())
     else:
         show(text.comparison(found))
-    fail_on(fail, found.warnings)
+    fail_on(fail, [*own_warnings(a), *own_warnings(b), *found.warnings])
 
 
 def _span(text: str | None) -> tuple[float, float] | None:

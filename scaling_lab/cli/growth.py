@@ -76,7 +76,10 @@ def _speedup(scratch: str | None, grown: str | None, at: list[str] | None, small
 
     if scratch is None or grown is None:
         raise UsageError("a speed-up needs both: --scratch A.json and --grown B.json")
-    return speedup(Fit.load(scratch), Fit.load(grown), at=points(at or ()), small_flops=small, level=level)
+    fits = [Fit.load(path) for path in (scratch, grown)]
+    for which, fit in zip(("scratch", "grown"), fits, strict=True):
+        warn(own_warnings(fit), of=which)
+    return speedup(*fits, at=points(at or ()), small_flops=small, level=level)
 
 
 def _growth(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 import pandas as pd
@@ -50,3 +51,12 @@ def test_allocate_holds_further_inputs_and_shows_rules(lab) -> None:  # noqa: F8
     refused = lab("allocate", "flat.json", "--flops", "1e21")
     assert refused.code == 1
     assert "have one loss, 2.5" in refused.err
+
+
+def test_the_example_tables_are_what_their_script_makes(tmp_path: Path) -> None:
+    examples = Path(__file__).resolve().parents[2] / "examples"
+    runpy.run_path(str(examples / "make_decision_tables.py"))["main"](tmp_path)
+    made = sorted(tmp_path.glob("*.csv"))
+    assert len(made) == 6
+    for path in made:
+        assert path.read_bytes() == (examples / path.name).read_bytes(), path.name
