@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from .decide.compare import Comparison, compare
     from .decide.growth import Growth, Speedup, growth, speedup
     from .decide.isoflop import envelope, isoflop
+    from .decide.mixture import Cap, Mixture, between_sizes, mixture
     from .decide.pools import PoolChoice, pools
+    from .decide.regression import Regression, regress_mixture
     from .decide.sensitivity import Sensitivity, sensitivity
     from .decide.tasks import Emergence, emergence
     from .decide.vocab import Vocabulary, optimal_vocabulary
@@ -54,6 +56,12 @@ _HOME = {
     "speedup": "decide.growth",
     "Speedup": "decide.growth",
     "isoflop": "decide.isoflop",
+    "mixture": "decide.mixture",
+    "Mixture": "decide.mixture",
+    "Cap": "decide.mixture",
+    "between_sizes": "decide.mixture",
+    "regress_mixture": "decide.regression",
+    "Regression": "decide.regression",
     "envelope": "decide.isoflop",
     "pools": "decide.pools",
     "PoolChoice": "decide.pools",
@@ -78,6 +86,7 @@ __all__ = [
     "Allocation",
     "Backtest",
     "BadInput",
+    "Cap",
     "Chained",
     "Comparison",
     "Emergence",
@@ -85,9 +94,11 @@ __all__ = [
     "Growth",
     "LabError",
     "Law",
+    "Mixture",
     "PartialPrediction",
     "PoolChoice",
     "Predictions",
+    "Regression",
     "Sensitivity",
     "Speedup",
     "Vocabulary",
@@ -95,6 +106,7 @@ __all__ = [
     "allocate",
     "backtest",
     "backtest_chain",
+    "between_sizes",
     "chain",
     "compare",
     "emergence",
@@ -102,11 +114,13 @@ __all__ = [
     "fit",
     "growth",
     "isoflop",
+    "mixture",
     "optimal_vocabulary",
     "pools",
     "predict",
     "predict_partial",
     "read_table",
+    "regress_mixture",
     "sensitivity",
     "speedup",
     "unigram_normalised_loss",

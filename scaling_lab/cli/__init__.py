@@ -11,7 +11,7 @@ import typer
 
 from .. import __version__
 from ..errors import LabError
-from . import batch, compare, decide, explain, fit, growth, ingest, laws, pools, proxy, report, tasks, vocab
+from . import batch, compare, decide, explain, fit, growth, ingest, laws, mixture, pools, proxy, report, tasks, vocab
 from .common import with_law_files
 
 # Letters of a fault's one line.
@@ -53,6 +53,7 @@ for command in (
     compare.compare,
     decide.isoflop,
     decide.envelope,
+    mixture.mixture,
     growth.growth,
     tasks.emergence,
     tasks.checkpoints,

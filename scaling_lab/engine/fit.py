@@ -345,9 +345,29 @@ def _drawn_to(coordinates: Coordinates, rows: Rows, settings: Settings) -> tuple
     return settings.prior.pull(coordinates, unit * scale), alone
 
 
+def _check_shares_move(coordinates: Coordinates, rows: Rows) -> None:
+    """Raises NotIdentified where the share of a source is the same in all rows: its prior would pass for knowledge."""
+    law = coordinates.law
+    still = [name for name, v in rows.x.items() if name.startswith(SHARE_PREFIX) and v.size and np.ptp(v) == 0]
+    free = {p.name for p in coordinates.free if p.domain == "real"}
+    names = [
+        p.name
+        for p in law.params
+        if p.name in free and any(p.name.endswith("_" + name.removeprefix(SHARE_PREFIX)) for name in still)
+    ]
+    if len(still) == len(rows.x):
+        raise NotIdentified(names, f"all {rows.used} runs have one mixture", "add runs on other mixtures")
+    if names:
+        which = ", ".join(still)
+        raise NotIdentified(
+            names, f"{which} is the same in all {rows.used} runs", f"vary it, or hold it: --fix {names[0]}=0"
+        )
+
+
 def _own_pull(coordinates: Coordinates, rows: Rows, settings: Settings) -> Pull:
     """The pull of a law's own priors, without which it would be no law, against the residuals' size under it."""
     objective, scale = settings.objective, rows.used / rows.runs
+    _check_shares_move(coordinates, rows)
     center, sd = prior_of(coordinates, rows)
     fewer = replace(settings, starts=400, polish=(12, 4), audit=0)
     unit = objective_unit(objective, np.full(rows.used, FIRST_NOISE), rows.weights, 0.0)

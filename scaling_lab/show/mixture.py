@@ -1,0 +1,92 @@
+"""The best mixture in words and tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..quantities import SHARE_PREFIX, format_quantity
+from . import terminal, words
+
+if TYPE_CHECKING:
+    from ..decide.mixture import Mixture
+    from ..decide.regression import Regression
+
+# Shares below this are listed in one line.
+SMALL = 0.0005
+
+
+def mixture(found: Mixture) -> str:
+    """The shares with intervals and what was tried, the other inputs, and the loss there."""
+    body = [
+        (name.removeprefix(SHARE_PREFIX), f"{q.value:.3f}", _span(q.ci), "{:.3g} to {:.3g}".format(*found.tried[name]))
+        for name, q in found.shares.items()
+        if q.value >= SMALL or len(found.shares) <= 4
+    ]
+    level = f"{words.percent(found.level)} interval"
+    parts = [
+        terminal.prose(f"best mixture by {' and '.join(dict.fromkeys(law.partition('@')[0] for law in found.laws))}"),
+        terminal.table(("share", "best", level, "tried"), body, "lrll"),
+    ]
+    parts += _nothing(tuple(name for name, q in found.shares.items() if q.value < SMALL and len(found.shares) > 4))
+    if found.point:
+        others = [
+            (
+                name,
+                format_quantity(q.value),
+                "-" if len(q.ci) < 2 else f"{format_quantity(q.ci[0])} to {format_quantity(q.ci[1])}",
+            )
+            for name, q in found.point.items()
+        ]
+        parts.append(terminal.table(("with", "", level), others, "lrl"))
+    losses = [
+        (f"fit {i + 1} (weight {w:.3g})", q) for i, (q, w) in enumerate(zip(found.losses, found.weights, strict=True))
+    ]
+    every = [("loss", found.loss), *(losses if len(losses) > 1 else [])]
+    rows = [(name, words.fixed(q.value, *q.ci), words.span(*q.ci), "") for name, q in every]
+    rows += [
+        (f"capped loss {i + 1}", words.fixed(q.value, *q.ci), words.span(*q.ci), f"at most {limit:.5g}")
+        for i, (q, limit) in enumerate(found.caps)
+    ]
+    parts.append(terminal.table(("predicted there", "", level, ""), rows, "lrll"))
+    if math.isfinite(found.tried_loss):
+        parts.append(terminal.prose(f"the law's own loss at the best mixture of the table is {found.tried_loss:.5g}"))
+    return "\n\n".join(parts)
+
+
+def regression(found: Regression) -> str:
+    """The shares with their spread, the loss there, and how each method did on inner folds."""
+    body = [
+        (name.removeprefix(SHARE_PREFIX), f"{q.value:.3f}", _span(q.ci))
+        for name, q in found.shares.items()
+        if q.value >= SMALL or len(found.shares) <= 4
+    ]
+    small = tuple(name for name, q in found.shares.items() if q.value < SMALL and len(found.shares) > 4)
+    methods = [(name, f"{error:.4f}", f"{found.ranks[name]:.3f}") for name, error in found.errors.items()]
+    low, high = found.loss.ci
+    return "\n\n".join(
+        [
+            terminal.prose(
+                f"best mixture by {found.method}, fitted to {found.rows} runs: the mean of the best {found.top} of "
+                f"{found.simulated:,} simulated mixtures"
+            ),
+            terminal.table(("share", "mean", f"{words.percent(found.level)} of them"), body, "lrl"),
+            *_nothing(small),
+            terminal.prose(
+                f"predicted loss there {words.fixed(found.loss.value, low, high)} ({words.span(low, high)}); the "
+                f"lowest of the table is {found.tried_loss:.5g}"
+            ),
+            terminal.table(("method", "inner MAE", "rank correlation"), methods, "lrr"),
+        ]
+    )
+
+
+def _span(ci: Sequence[float]) -> str:
+    return "-" if len(ci) < 2 else f"{ci[0]:.3f} to {ci[1]:.3f}"
+
+
+def _nothing(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    return [terminal.prose(f"nothing of {', '.join(name.removeprefix(SHARE_PREFIX) for name in names)}")]
