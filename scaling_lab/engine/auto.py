@@ -140,18 +140,17 @@ class Inner:
         return float(np.mean(found)) if np.isfinite(found).all() else np.inf
 
 
-def candidates(has: Sequence[Law], tells: Callable[[Law], bool]) -> list[Law]:
+def candidates(has: Sequence[Law], tells: Callable[[Law], bool] = lambda law: True) -> list[Law]:
     """Of laws whose inputs a table has, those that `auto` weighs: with priors, and of the most inputs that tell.
 
-    Laws that explode without their priors (`needs_priors`) stand in only where there are no others. First those of
-    just these inputs, then up to FEWER of those that leave one or more of them out, the nearest first:
-    whether the further inputs help is for the inner backtests to say.
+    Laws that explode without their priors (`needs_priors`) stand in only where there are no others. Where no law of two
+    inputs or of shares can tell, the laws are chosen by their columns alone, and the fit says what is wrong with those.
+    First come the laws of just the inputs chosen, then up to FEWER of those that leave one or more of them out, the
+    nearest first: whether the further inputs help is for the inner backtests to say.
     """
     known = [law for law in has if law.priors and _base(law) not in BROKEN]
-    laws = [law for law in known if not law.needs_priors] or known
-    telling = [law for law in laws if tells(law)]
-    if max((breadth(law) for law in telling), default=0) >= LEAST_FEWER:
-        laws = telling
+    laws = [law for law in known if tells(law) and (law.shares or breadth(law) >= LEAST_FEWER)] or known
+    laws = [law for law in laws if not law.needs_priors] or laws
     if not laws:
         return []
     widest = max(laws, key=lambda law: (breadth(law), {"params", "tokens"} <= set(law.inputs)))
@@ -266,7 +265,8 @@ def _weigh(laws: Sequence[Law], rows: Rows, settings: Settings, progress: Progre
     laws = [law for law in laws if _varied(law, rows)] or list(laws)
     rows = _narrowed(rows, laws)
     plainest = min(laws, key=lambda law: sum(not p.reference for p in law.params))
-    diagnostics.check_identified(Coordinates.of(plainest, {}, rows.x), rows)
+    if not plainest.needs_priors:
+        diagnostics.check_identified(Coordinates.of(plainest, {}, rows.x), rows)
     some = _selection(rows)
     cuts = inner_cuts(some)
     if not cuts:
@@ -686,7 +686,10 @@ def _assemble(
         rows={"read": rows.read, "used": rows.used, "dropped": dict(rows.dropped), "runs": rows.runs},
         noise=Noise(sd=sd, drift=calibration.far / 1.645, cuts=calibration.cuts),
         points=points,
-        warnings=(*diagnostics.of_table(members[0].law, rows), *diagnostics.beaten(calibration.error, simple)),
+        warnings=(
+            *diagnostics.of_table(members[0].law, rows),
+            *diagnostics.beaten(calibration.error, simple, settings.objective.on),
+        ),
         notes=(*rows.notes, *notes),
         seed=settings.seed,
         made_by=stamp(rows.name, rows.sha256, blend.law),

@@ -504,31 +504,38 @@ def lent(params: Mapping[str, Mapping[str, float | None]]) -> tuple[Notice, ...]
     return (_warning("SL315", f"most of what is known of {shares} is borrowed from --prior; the table tells the rest"),)
 
 
-def beaten(error: float, baselines: Mapping[str, float | None]) -> tuple[Notice, ...]:
+def _told(error: float, on: str) -> str:
+    """An error of log values as a share, one of plain values as it is."""
+    return f"{error:.2%}" if on == "log" else f"{error:.3g}"
+
+
+def beaten(error: float, baselines: Mapping[str, float | None], on: str) -> tuple[Notice, ...]:
     """A warning where something simple did better in the inner backtests than the weighted laws."""
     better = {name: found for name, found in baselines.items() if found is not None and found < error}
     if not better:
         return ()
     name = min(better, key=lambda n: better[n])
     message = (
-        f"in the inner backtests {name} did better ({better[name]:.2%} off) than the weighted laws ({error:.2%}): the "
+        f"in the inner backtests {name} did better ({_told(better[name], on)} off) than the weighted laws "
+        f"({_told(error, on)}): the "
         "laws that were weighed do not suit these runs; look for two families, recipes or kinds of rows in one table"
     )
     return (_warning("SL316", message),)
 
 
-def leaning_choice(errors: Floats, half_width: Floats, level: float) -> tuple[Notice, ...]:
+def leaning_choice(errors: Floats, half_width: Floats, level: float, on: str) -> tuple[Notice, ...]:
     """A warning where a choice of laws misses held-out rows to one side by more than its intervals (m,) allow for.
 
-    Errors of log predictions (m,) beyond the data share their cause: they are taken for one single error.
+    Errors of predictions (m,), on the scale of the residuals, beyond the data share their cause: they are taken for one
+    single error.
     """
     mean, allowed = float(np.mean(errors)), SHARED * float(np.mean(half_width))
     if len(errors) < 3 or abs(mean) <= allowed:
         return ()
     message = (
-        f"auto predicts the held-out runs too {'high' if mean > 0 else 'low'} by {abs(mean):.2%} in the mean, more "
-        f"than {SHARED:g} times the half width of its {level:.0%} intervals: what the table shows below the split does "
-        "not go on above it"
+        f"auto predicts the held-out runs too {'high' if mean > 0 else 'low'} by {_told(abs(mean), on)} in the "
+        f"mean, more than {SHARED:g} times the half width of its {level:.0%} intervals: what the table shows below the "
+        "split does not go on above it"
     )
     return (_warning("SL402", message),)
 

@@ -28,8 +28,9 @@ SIZE, LENGTH, NOISE, RUN = (0.01, 1.0), (1.5, 0.5), (0.004, 1.0), (0.004, 1.0)
 # No table's noise is trusted to be below this share of the loss: seeds alone differ by more.
 LEAST_NOISE = 0.002
 # A plain target may be of any size and sign, so that its own size says nothing: its unit is its standard deviation
-# over the rows, divided by what that of the log loss is in tables of whole sweeps (.2, the median of the small runs of
-# seven public tables). A process of 1 % of the unit is then to such a target what one of 1 % is to a loss.
+# over the rows, divided by what that of the log loss is in sweeps over a wide range (.20 to .25 in the small runs of
+# gadre, porian_rw and datablations_c4; .04 to .10 in five narrower public tables). A process of 1 % of the unit is then
+# to such a target what one of 1 % is to a loss.
 SWEEP_SPREAD = 0.2
 # A share of a mixture, through its square root, counts as this many factors e from none to all: as much as the sizes
 # of a sweep span. Near none a percent more matters most, which the square root knows and a logarithm overdoes.

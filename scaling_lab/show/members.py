@@ -28,16 +28,19 @@ def blended(fit: Fit) -> bool:
 def rows(fit: Fit) -> list[tuple[str, str, str, str]]:
     """Name, variant, mean error in the inner backtests and weight of each member, largest first, then of their mean."""
     ordered = sorted(fit.blend.members, key=lambda m: -m.weight)
-    listed = [(m.label, VARIANTS[m.variant], words.percent(m.error), words.percent(m.weight)) for m in ordered]
+    listed = [(m.label, VARIANTS[m.variant], size(fit, m.error), words.percent(m.weight)) for m in ordered]
     assert fit.calibration is not None
-    return [*listed, ("all", "their weighted mean", words.percent(fit.calibration.error), words.percent(1.0))]
+    return [*listed, ("all", "their weighted mean", size(fit, fit.calibration.error), words.percent(1.0))]
+
+
+def size(fit: Fit, error: float | None) -> str:
+    """An error of log values as a share, one of plain values in the target's own unit."""
+    return words.percent(error) if fit.objective.on == "log" or error is None else f"{error:.3g}"
 
 
 def baselines(fit: Fit) -> list[tuple[str, str]]:
     """The name and mean error, in the same inner backtests, of each thing that the choice should beat."""
-    return [
-        (name, "not always fitted" if error is None else words.percent(error)) for name, error in fit.baselines.items()
-    ]
+    return [(name, "not always fitted" if error is None else size(fit, error)) for name, error in fit.baselines.items()]
 
 
 def why(fit: Fit) -> list[str]:
@@ -45,12 +48,14 @@ def why(fit: Fit) -> list[str]:
     from ..engine.auto import POWER
 
     assert fit.calibration is not None
-    size = "compute" if "flops" in fit.points else fit.entry.inputs[0]
+    along = "compute" if "flops" in fit.points else fit.entry.inputs[0]
+    along += " or a further input" if len(fit.entry.inputs) > 2 or "flops" not in fit.points else ""
     cuts = words.plural(fit.calibration.cuts, "inner backtest")
+    scale = "log " if fit.objective.on == "log" else ""
     said = [
-        f"a weight is the error to the power -{POWER:g}, as a share; the error is of log {words.clean(fit.target)} in "
-        f"{cuts}, each fitted below a cut of {size} and scored above it ({fit.calibration.held_out:,} predictions); "
-        "these rows alone decided, and only by how they were predicted"
+        f"a weight is the error to the power -{POWER:g}, as a share; the error is of {scale}{words.clean(fit.target)} "
+        f"in {cuts}, each fitted below a cut of {along} and scored above it ({fit.calibration.held_out:,} "
+        "predictions); these rows alone decided, and only by how they were predicted"
     ]
     if any(member.scales for member in fit.blend.members):
         said.append(
@@ -63,12 +68,16 @@ def why(fit: Fit) -> list[str]:
 def intervals(fit: Fit) -> str:
     """How wide an interval of a choice of laws is, with its own numbers."""
     c = fit.calibration
+    if c is None and fit.posterior is None:
+        return (
+            "the interval of a prediction is that of the plain fit: bootstrap draws, a run's noise and the law's drift"
+        )
     if c is None:
         return (
             f"the interval of a prediction is that of {fit.law} with priors and a discrepancy on the same rows, and "
             "wider by how far that lies from the plain fit; those of the parameters are that posterior's too"
         )
-    near, far, level = (words.percent(share) for share in (c.near, c.far, c.level))
+    near, far, level = size(fit, c.near), size(fit, c.far), words.percent(c.level)
     return (
         f"a {level} interval reaches sqrt(near² + far² + spread²) to both sides: near {near} at every point, far {far} "
         f"for each factor e (2.72) beyond the rows, and spread {c.spread:.3g} times the members' disagreement; of all "
@@ -102,7 +111,8 @@ def alone(fit: Fit) -> list[str]:
     """What to say where auto could not weigh laws and took one; nothing in any other fit."""
     if not fit.members or blended(fit):
         return []
-    return [f"chosen by auto: {fit.law} alone, fitted plainly, for laws could not be weighed", intervals(fit)]
+    reason = "the rows bend as no power law does" if fit.posterior is None else "laws could not be weighed"
+    return [f"chosen by auto: {fit.law} alone, fitted plainly, for {reason}", intervals(fit)]
 
 
 def summary(fit: Fit) -> str:
@@ -113,7 +123,7 @@ def summary(fit: Fit) -> str:
     beside = ""
     if known:
         name = min(known, key=lambda n: known[n])
-        beside = f"; the best baseline there, {name}, missed by {words.percent(known[name])}"
+        beside = f"; the best baseline there, {name}, missed by {size(fit, known[name])}"
     return (
         f"auto blends {words.plural(len(fit.members), 'member')}, of which {law} {variant} has the most weight "
         f"({weight}, {error} off in the inner backtests{beside})."

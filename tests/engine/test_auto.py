@@ -505,3 +505,212 @@ def test_few_rows_have_draws_of_the_posterior_about_the_plain_fit() -> None:
     truth = allocate(fit("chinchilla", chinchilla_table(), bootstrap=0), 1e23).params.value
     assert n_low < truth < n_high
     assert found.draws.shape == (400, 4)
+
+
+# --------------------------------------------------------------------------------------- the rest of the catalogue
+
+
+VOCAB_TRUTH = {"E": 5.5, "A1": 1.9, "A2": 0.5, "B": 1.4, "alpha": 0.44, "alpha2": 0.6}
+
+
+@pytest.fixture(scope="module")
+def signed() -> tuple[pd.DataFrame, Fit]:
+    """Runs of the law of vocabulary, whose target is below zero, and the choice made of them."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "params_nonvocab": 10 ** rng.uniform(7.3, 9.3, 30),
+            "params_vocab": 10 ** rng.uniform(6.3, 8.3, 30),
+            "tokens": 10 ** rng.uniform(8.5, 10.8, 30),
+        }
+    )
+    frame["flops"] = 6 * (frame.params_nonvocab + frame.params_vocab) * frame.tokens
+    frame["loss_unigram_norm"] = get_law("vocab").predict(frame, **VOCAB_TRUTH) + 0.01 * rng.standard_normal(30)
+    return frame, fit("auto", frame, **FEW)
+
+
+def test_a_target_below_zero_is_blended_as_it_is(signed: tuple[pd.DataFrame, Fit], tmp_path: Path) -> None:
+    _, found = signed
+    assert {m["law"] for m in found.members} == {"vocab", "vocab-drift"}
+    assert found.objective.on == "plain"
+    far = {"params_nonvocab": np.array([4e9]), "params_vocab": np.array([3e8]), "tokens": np.array([2e11])}
+    expected = get_law("vocab").predict(far, **VOCAB_TRUTH)
+    said = predict(found, {name: float(v[0]) for name, v in far.items()})
+    assert said.low[0] < expected[0] < said.high[0]
+    assert said.value[0] == pytest.approx((said.low[0] + said.high[0]) / 2)  # plain intervals are even about the value
+    assert 0.01 < said.high[0] - said.low[0] < 0.3
+    # By hand, from what FIT.json says alone.
+    seen = {name: np.asarray(found.points[name], dtype=float) for name in (*far, found.target, "flops")}
+    weights = (seen["flops"] / seen["flops"].max()) ** 0.3
+    total = np.zeros(1)
+    for m in found.members:
+        law, s = get_law(m["law"]), m.get("discrepancy")
+        own = {p: found.values[f"{m['law']}{'~' if s else ''}.{p}"] for p in law.names}
+        one = law.predict(far, **own)
+        if s:
+
+            def process(a: Mapping[str, Any], b: Mapping[str, Any], s: Mapping[str, Any] = s) -> Any:
+                apart = [(np.subtract.outer(np.log(a[k]), np.log(b[k])) / s["lengths"][k]) ** 2 for k in s["lengths"]]
+                return s["size"] ** 2 * np.exp(-0.5 * sum(apart))
+
+            rows = process(seen, seen) + np.diag(s["noise"] ** 2 * weights.mean() / weights)
+            one = one + process(far, seen) @ np.linalg.solve(rows, seen[found.target] - law.predict(seen, **own))
+        total = total + m["weight"] * one
+    np.testing.assert_allclose(said.value, total, rtol=1e-9)
+    back = Fit.load(found.save(tmp_path / "auto.json"))
+    assert contents(back) == contents(found)
+    assert predict(back, {name: float(v[0]) for name, v in far.items()}).value.tolist() == said.value.tolist()
+
+
+def test_errors_of_a_plain_target_are_told_in_its_unit(signed: tuple[pd.DataFrame, Fit]) -> None:
+    from scaling_lab.show import members
+
+    _, found = signed
+    assert "%" not in "".join(row[2] for row in members.rows(found))
+    assert "%" not in "".join(error for _, error in members.baselines(found))
+    assert "power law in compute" not in found.baselines
+
+
+def repeated(seed: int = 0, noise: float = 0.004) -> pd.DataFrame:
+    law = get_law("data-constrained")
+    cells = [(n, d, d / e) for n in (2e7, 1e8, 5e8, 2e9) for d in (1e9, 8e9, 6e10) for e in (1.0, 4.0, 16.0, 64.0)]
+    frame = pd.DataFrame(cells, columns=["params", "tokens", "unique_tokens"])
+    values = {"E": 1.87, "A": 521.0, "B": 1488.0, "alpha": 0.353, "beta": 0.353, "R_D": 15.4, "R_N": 5.3}
+    loss = law.predict({name: frame[name].to_numpy() for name in frame}, **values)
+    return frame.assign(loss=loss * np.exp(noise * np.random.default_rng(seed).standard_normal(len(frame))))
+
+
+@pytest.fixture
+def few_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three inner backtests where there would be thirteen."""
+    monkeypatch.setattr(auto, "CUTS", (0.5,))
+    monkeypatch.setattr(auto, "FURTHER_CUTS", (0.6,))
+
+
+@pytest.mark.usefixtures("few_cuts")
+def test_laws_of_fewer_inputs_stand_by_and_leave_where_the_wider_one_does_better() -> None:
+    frame = repeated()
+    laws = auto.choice(read_table(frame))
+    assert [law.name for law in laws] == [
+        "data-constrained", "data-constrained-tied", "chinchilla", "chinchilla-tied"
+    ]  # fmt: skip
+    found = fit("auto", frame, **FEW)
+    assert {m["law"] for m in found.members} == {"data-constrained", "data-constrained-tied"}
+    assert any("laws of more inputs did better" in note for note in found.notes)
+    assert found.entry.inputs == ("params", "tokens", "unique_tokens")
+    assert all(set(m["discrepancy"]["lengths"]) == set(found.entry.inputs) for m in found.members if "discrepancy" in m)
+
+
+@pytest.mark.usefixtures("few_cuts")
+def test_members_may_take_different_inputs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(auto, "_needed", lambda usable, errors: list(usable))
+    found = fit("auto", repeated(), **FEW)
+    assert {m["law"] for m in found.members} >= {"data-constrained", "chinchilla"}
+    back = Fit.load(found.save(tmp_path / "auto.json"))
+    at = {"params": 4e9, "tokens": 1e11, "unique_tokens": 2e10}
+    assert predict(back, at).value.tolist() == predict(found, at).value.tolist()
+    # A process about the narrower law is over the wider one's inputs: it knows of repetition what its law does not.
+    near = {"params": 5e8, "tokens": 8e9, "unique_tokens": 8e9 / 64}
+    fresh = {**near, "unique_tokens": 8e9}
+    member = next(m for m in found.blend.members if m.label == "chinchilla~")
+    own = {p: np.array([[found.values[f"chinchilla~.{p}"]]]) for p in member.law.names}
+    one, other = (
+        float(found.blend.scaled_member(member, {k: np.array([v]) for k, v in x.items()}, own)[0, 0])
+        for x in (near, fresh)
+    )
+    assert one > other + 0.01
+
+
+def test_columns_that_tell_nothing_change_nothing(table: pd.DataFrame, chosen: Fit) -> None:
+    beside = table.assign(
+        unique_tokens=np.where(np.arange(len(table)) % 3 == 0, table.tokens, np.nan),  # some cells are empty
+        sparsity=0.5,
+        width=np.arange(len(table)) + 64.0,
+    )
+    found = fit("auto", beside, **FEW)
+    assert found.members == chosen.members
+    assert {w.code for w in found.warnings} - {w.code for w in chosen.warnings} == {"SL317"}
+    told = next(w.message for w in found.warnings if w.code == "SL317")
+    assert told.startswith("unique_tokens vary in ")
+
+
+def test_a_design_that_no_weighed_law_knows_is_told(table: pd.DataFrame) -> None:
+    mixed = table.assign(w_code=np.linspace(0.1, 0.6, len(table)), w_web=np.linspace(0.9, 0.4, len(table)))
+    read = read_table(mixed)
+    laws = auto.choice(read)
+    assert {"chinchilla", "chinchilla-tied", "drift"} <= {law.name for law in laws}
+    (told,) = auto.left_out(read, laws)
+    assert told.code == "SL317"
+    assert "w_code, w_web" in told.message
+    assert auto.left_out(read_table(table), laws) == ()
+
+
+EXAMPLES = np.geomspace(100, 3000, 16)
+
+
+def test_a_bend_that_the_rows_show_is_taken_and_none_where_there_is_none(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    law = get_law("bnsl1@examples")
+    values = {"a": 0.4, "b": 2.3, "c_0": 0.05, "c_1": 4.0, "d_1": 700.0, "f_1": 0.1}
+    bent = pd.DataFrame({"examples": EXAMPLES, "loss": law.predict({"examples": EXAMPLES}, **values)})
+    bent["loss"] *= np.exp(0.003 * rng.standard_normal(16))
+    found = fit("auto", bent, **FEW)
+    assert found.law == "bnsl1@examples"
+    assert "SL318" in {w.code for w in found.warnings}
+    assert [m["variant"] for m in found.members] == [PLAIN]
+    back = Fit.load(found.save(tmp_path / "bent.json"))
+    assert predict(back, {"examples": 5000.0}).value.tolist() == predict(found, {"examples": 5000.0}).value.tolist()
+    straight = bent.assign(loss=(0.4 + 5 * EXAMPLES**-0.3) * np.exp(0.003 * rng.standard_normal(16)))
+    found = fit("auto", straight, **FEW)
+    assert {m["law"] for m in found.members} == {"hestness@examples"}
+    assert "SL318" not in {w.code for w in found.warnings}
+
+
+def test_aicc_counts_runs_and_not_their_rows() -> None:
+    law = get_law("hestness@examples")
+    frame = pd.DataFrame({"examples": EXAMPLES, "loss": 0.4 + 5 * EXAMPLES**-0.3})
+    frame["loss"] *= np.exp(0.01 * np.random.default_rng(1).standard_normal(16))
+    once = auto._information(law, law_rows(law, read_table(frame)), Settings(**FEW))
+    params = {"alpha": 5.0, "beta": -0.3, "gamma": 0.4}
+    true = np.log(law.predict({"examples": EXAMPLES}, **params)) - np.log(frame.loss)
+    # Least squares does no worse than the truth; with k = 4 the correction is 2k + 2k(k + 1) / (n - k - 1).
+    assert once <= 16 * np.log(np.mean(true**2)) + 8 + 40 / 11
+    assert once > 16 * np.log(np.mean(true**2) / 4) + 8 + 40 / 11
+    four = frame.assign(run_id=np.repeat(["a", "b", "c", "d"], 4))
+    assert auto._information(law, law_rows(law, read_table(four)), Settings(**FEW)) == np.inf
+
+
+def test_mixtures_are_held_out_in_turn() -> None:
+    rng = np.random.default_rng(0)
+    shares = rng.dirichlet(np.ones(3), 24)
+    frame = pd.DataFrame(shares, columns=["w_a", "w_b", "w_c"])
+    frame["loss"] = (1.5 + np.exp(0.5 - frame.w_a + 0.5 * frame.w_b)) * np.exp(0.003 * rng.standard_normal(24))
+    laws = auto.choice(read_table(frame))
+    rows = law_rows(laws[0], read_table(frame))
+    cuts = auto.inner_cuts(rows)
+    assert len(cuts) == auto.FOLDS
+    np.testing.assert_array_equal(np.sum([above for _, above in cuts], axis=0), np.ones(24))
+    assert all(not np.any(below & above) for below, above in cuts)
+    found = fit("auto", frame, **FEW)
+    assert all(m["law"].startswith("mixing-") for m in found.members)
+    assert found.calibration is not None
+    assert found.calibration.error < 0.01
+
+
+def test_cuts_go_along_every_input_that_compute_does_not_hold() -> None:
+    rows = law_rows(get_law("data-constrained"), read_table(repeated()))
+    sizes = [size for size, _ in auto.directions(rows)]
+    assert len(sizes) == 3
+    np.testing.assert_allclose(sizes[1], rows.x["unique_tokens"])
+    np.testing.assert_allclose(sizes[2], rows.x["tokens"] / rows.x["unique_tokens"])
+    plain = law_rows(get_law("chinchilla"), read_table(chinchilla_table(0.004)))
+    assert len(auto.directions(plain)) == 1
+
+
+def test_the_process_knows_sizes_by_logarithm_and_shares_by_square_root() -> None:
+    np.testing.assert_allclose(discrepancy.coordinate("params", [1e6, 1e9]), np.log([1e6, 1e9]))
+    np.testing.assert_allclose(discrepancy.coordinate("w_code", [0.0, 0.25]), [0.0, 2.0])
+    np.testing.assert_allclose(discrepancy.coordinate("datastore_tokens", [0.0, np.e - 1]), [0.0, 1.0])
+    assert discrepancy.target_unit("log", np.array([1.0, 5.0])) == 1.0
+    assert discrepancy.target_unit("plain", np.array([-1.0, 1.0])) == pytest.approx(5.0)
+    assert discrepancy.target_unit("plain", np.array([2.0, 2.0])) == 1.0
