@@ -323,7 +323,7 @@ def _check(
 def _check_spread(fit: Fit) -> None:
     """Raises LabError where every run has one and the same target: then nothing tells one split from another."""
     target = np.asarray(fit.points[fit.target], dtype=float)
-    if len(target) > 1 and np.ptp(target) == 0:
+    if len(target) > 1 and (target == target[0]).all():
         raise LabError(
             f"{fit.law}: all {len(target)} rows of this fit have one {fit.target}, {target[0]:g}: nothing in them "
             "tells one split of a budget from another; add runs that differ"
@@ -333,18 +333,19 @@ def _check_spread(fit: Fit) -> None:
 def _explains_nothing(fit: Fit) -> tuple[Notice, ...]:
     """A warning where the law explains no more of the target than as many free parameters would by chance (F test)."""
     scale = fit.objective.scale
-    target = np.asarray(scale(np.asarray(fit.points[fit.target], dtype=float)))
     inputs = {name: np.asarray(fit.points[name], dtype=float) for name in fit.entry.inputs}
-    rest = float(np.sum((target - np.asarray(scale(fit.at(inputs)))) ** 2))
-    total = float(np.sum((target - target.mean()) ** 2))
+    with np.errstate(all="ignore"):
+        target = np.asarray(scale(np.asarray(fit.points[fit.target], dtype=float)))
+        rest = float(np.sum((target - np.asarray(scale(fit.at(inputs)))) ** 2))
+        total = float(np.sum((target - target.mean()) ** 2))
     free = sum(not p.fixed for p in fit.params.values())
     if fit.members:  # of which a blend has more than any law in it
         free = max(len(member.law.names) for member in fit.blend.members)
     spare = len(target) - free
-    if free < 2 or spare < 1 or rest == 0:
+    if free < 2 or spare < 1 or rest <= 1e-20 * total:  # too few rows to say, or nothing unexplained
         return ()
     chance = float(fdtrc(free - 1, spare, max(total / rest - 1, 0.0) * spare / (free - 1)))
-    if chance < CHANCE:
+    if not chance >= CHANCE:
         return ()
     message = (
         f"{fit.law} explains no more of the {fit.target} of these {len(target)} rows than {free} parameters would by "
