@@ -40,7 +40,7 @@ def _formula(size: str, breaks: int) -> str:
     terms, place = [f"a + b * {size}**-c_0"], "d_1"
     for i in range(1, breaks + 1):
         place = place if i == 1 else f"{place} * (1 + g_{i})"
-        terms.append(f"(1 + ({size} / ({place}))**(1 / f_{i}))**(-c_{i} * f_{i})")
+        terms.append(f"(1 + ({size} / {place if i == 1 else f'({place})'})**(1 / f_{i}))**(-c_{i} * f_{i})")
     return " * ".join(terms)
 
 

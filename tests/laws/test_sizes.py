@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 
@@ -179,6 +180,17 @@ def test_the_average_of_a_pruning_schedule_is_that_of_its_steps(ramp: str, measu
         spent = np.cumsum(size) / size.sum()
         assert np.interp(start, t, spent) == pytest.approx(0.25, abs=1e-4)
         assert np.interp(end, t, spent) == pytest.approx(0.7, abs=1e-4)
+
+
+@pytest.mark.parametrize("measured", ["steps", "compute"])
+def test_the_page_s_arithmetic_over_columns_is_the_average(measured: str) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "sizes.md").read_text(encoding="utf-8")
+    by_steps, by_compute = re.findall(r'--map params_average="([^"]+)"', page)
+    frame = pd.DataFrame({"dense": [1e9, 3e8], "final": [2e8, 3e8], "start": [0.2, 0.25], "end": [0.6, 0.75]})
+    asked = by_steps if measured == "steps" else by_compute
+    table = read_table(frame.assign(tokens=1e9, loss=3.0), mapping={"params_average": asked})
+    want = [average_params(*row[:2], start=row[2], end=row[3], measured=measured) for row in frame.to_numpy()]
+    np.testing.assert_allclose(table.made["params_average"], want, rtol=1e-12)
 
 
 def test_dense_training_is_its_own_average_and_nonsense_is_refused() -> None:
