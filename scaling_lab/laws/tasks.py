@@ -101,8 +101,8 @@ LADDER_LAW = register(
         residual="plain",
         identifiability=(
             "Models on one side of the middle L_0 tell neither the far end of the sigmoid nor its height: give "
-            "checkpoints of all stages (decide.tasks.checkpoints smooths them as the paper does, and adds the point of "
-            "bpb 0 and accuracy 1)."
+            "checkpoints of all stages (`scaling-lab checkpoints` smooths them as the paper does), and hold the far "
+            "end at the best possible score, --fix b=1, where the paper adds a point of bpb 0 and that accuracy."
         ),
         inputs=("bpb",),
         params=(
