@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .accounting import unigram_normalised_loss
+    from .accounting import average_params, unigram_normalised_loss
     from .decide.allocate import Allocation, allocate
     from .decide.compare import Comparison, compare
     from .decide.growth import Growth, Speedup, growth, speedup
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _HOME = {
     "LAWS": "laws",
     "Law": "laws",
+    "average_params": "accounting",
     "fit": "engine.fit",
     "Fit": "engine.result",
     "predict": "engine.predict",
@@ -104,6 +105,7 @@ __all__ = [
     "Vocabulary",
     "__version__",
     "allocate",
+    "average_params",
     "backtest",
     "backtest_chain",
     "between_sizes",
