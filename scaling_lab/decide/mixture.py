@@ -52,7 +52,7 @@ class Mixture:
 
     `losses` are those of each fit there, `loss` their weighted mean, `caps` the capped ones as (loss, limit). `tried`
     is the range of each share in the fits' tables, `tried_loss` the least weighted loss by the fits at a mixture that
-    was tried. `point` are the other inputs, those found included.
+    was tried and keeps bounds and caps, nan where none does. `point` are the other inputs, those found included.
     """
 
     laws: tuple[str, ...]
@@ -78,7 +78,7 @@ class Mixture:
             "loss": self.loss.to_dict(),
             "losses": [q.to_dict() for q in self.losses],
             "caps": [{"loss": q.to_dict(), "limit": limit} for q, limit in self.caps],
-            "best_tried_loss": self.tried_loss,
+            "best_tried_loss": self.tried_loss if math.isfinite(self.tried_loss) else None,
             "level": self.level,
             "warnings": [vars(notice) for notice in self.warnings],
         }
@@ -558,10 +558,17 @@ def _tried_loss(problem: _Problem) -> float:
         if problem.flops is not None:
             return math.nan
         ratio = np.unique(np.asarray(points["ratio"], dtype=float))
-        return float(np.min(problem._total(0, ratio, np.zeros(len(ratio)))))
+        kept = (ratio >= problem.low[0]) & (ratio <= problem.high[0])
+        for cap, limit in zip(problem.caps, _limits(problem), strict=True):
+            kept &= problem._one(cap.fit, 0, problem.grid((ratio, np.zeros(len(ratio))), other=True)) <= limit
+        return float(np.min(problem._total(0, ratio, np.zeros(len(ratio)))[kept])) if kept.any() else math.nan
     x = {name: np.asarray(points[name], dtype=float) for name in problem.names}
-    total = sum(w * fit.at(x) for w, fit in zip(problem.weights, problem.fits, strict=True))
-    return float(np.min(np.asarray(total)))
+    total = np.asarray(sum(w * fit.at(x) for w, fit in zip(problem.weights, problem.fits, strict=True)))
+    every = np.column_stack([x[name] for name in problem.names])
+    kept = np.all((every >= problem.low - 1e-9) & (every <= problem.high + 1e-9), axis=1)
+    for cap, limit in zip(problem.caps, _limits(problem), strict=True):
+        kept &= cap.fit.at(x) <= limit
+    return float(np.min(total[kept])) if kept.any() else math.nan
 
 
 def _outside(problem: _Problem, found: Mapping[str, Quantile]) -> tuple[Notice, ...]:

@@ -51,7 +51,7 @@ def mixture(found: Mixture) -> str:
     ]
     parts.append(terminal.table(("predicted there", "", level, ""), rows, "lrll"))
     if math.isfinite(found.tried_loss):
-        parts.append(terminal.prose(f"the law's own loss at the best mixture of the table is {found.tried_loss:.5g}"))
+        parts.append(terminal.prose(f"by the same fits the best mixture of the table has {found.tried_loss:.5g}"))
     return "\n\n".join(parts)
 
 
