@@ -17,6 +17,7 @@ from .common import (
     MapOption,
     SeedOption,
     WhereOption,
+    check_apart,
     fail_on,
     number_option,
     own_warnings,
@@ -99,12 +100,16 @@ def mixture(
     where: WhereOption = None,
     drop_bad: DropBadOption = False,
     level: LevelOption = 0.9,
+    plot: Annotated[
+        str | None, typer.Option("--plot", metavar="FILE.svg", help="Draw the shares (.svg, .png, .pdf).")
+    ] = None,
     seed: SeedOption = 0,
     fail: FailOnOption = None,
     json: JsonOption = False,
 ) -> None:
     """Find the mixture of least loss, by laws of shares or of a ratio, or by regression."""
     from ..engine.result import Fit
+    from ..files import check_writable, sha256_file, write_meta
     from ..show import mixture as page
 
     if (regress is None) == (not fits):
@@ -112,8 +117,10 @@ def mixture(
     if regress is not None:
         from ..decide.regression import regress_mixture
 
-        if weights or cap or at or domain_tokens is not None or flops is not None:
-            raise UsageError("--weights, --cap, --at, --domain-tokens and --flops are for FIT.json, not for --regress")
+        if weights or cap or at or plot or domain_tokens is not None or flops is not None:
+            raise UsageError(
+                "--weights, --cap, --at, --domain-tokens, --flops and --plot are for FIT.json, not for --regress"
+            )
         by = regress_mixture(
             regress,
             method=method,
@@ -136,6 +143,8 @@ def mixture(
 
     if map_ or where or renormalise or drop_bad:
         raise UsageError("--map, --where, --renormalise and --drop-bad-rows are for --regress")
+    check_writable(plot)
+    check_apart("--plot", plot, *(fits or ()))
     loaded = [Fit.load(path) for path in fits or ()]
     found = run(
         loaded,
@@ -147,6 +156,11 @@ def mixture(
         flops=flops,
         level=level,
     )
+    if plot:
+        from ..show import plot as draw
+
+        draw.save(page.draw_mixture(found), plot)
+        write_meta(plot, "scaling-lab/plot/1", {path: sha256_file(path) for path in fits or ()})
     notices = [*(n for fit in loaded for n in own_warnings(fit)), *found.warnings]
     warn(notices)
     show_json(found.to_dict()) if json else show(page.mixture(found))

@@ -12,6 +12,7 @@ from . import terminal, words
 if TYPE_CHECKING:
     from ..decide.mixture import Mixture
     from ..decide.regression import Regression
+    from .plot import Drawing
 
 # Shares below this are listed in one line.
 SMALL = 0.0005
@@ -90,3 +91,29 @@ def _nothing(names: Sequence[str]) -> list[str]:
     if not names:
         return []
     return [terminal.prose(f"nothing of {', '.join(name.removeprefix(SHARE_PREFIX) for name in names)}")]
+
+
+def draw_mixture(found: Mixture) -> Drawing:
+    """Each share: the best with its interval, over the range that was tried."""
+    from . import plot
+
+    names = [name for name, q in found.shares.items() if q.value >= SMALL or len(found.shares) <= 8]
+    with plot._style():
+        figure = plot._empty(height=1.4 + 0.42 * len(names))
+        axes = figure.subplots()
+        for at, name in enumerate(names):
+            q, (low, high) = found.shares[name], found.tried[name]
+            label = {"label": "tried"} if at == 0 else {}
+            axes.plot([low, high], [at, at], color=plot.GREY, alpha=0.35, linewidth=9, solid_capstyle="butt", **label)
+            if q.ci:
+                label = {"label": f"{words.percent(found.level)} interval"} if at == 0 else {}
+                axes.plot(list(q.ci), [at, at], color=plot.VERMILLION, linewidth=2.5, **label)
+            label = {"label": "best"} if at == 0 else {}
+            axes.plot([q.value], [at], "o", color=plot.VERMILLION, markersize=7, **label)
+        axes.set_yticks(range(len(names)), [name.removeprefix(SHARE_PREFIX) for name in names])
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_xlabel("share of the mixture")
+        plot._legend(figure, axes)
+    said = "; ".join(f"{name.removeprefix(SHARE_PREFIX)} {found.shares[name].value:.3f}" for name in names)
+    return plot.Drawing(figure, "Best mixture", f"Best shares: {said}. Predicted loss {found.loss.value:.4g}.")
