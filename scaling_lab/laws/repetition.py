@@ -26,9 +26,9 @@ def _data_constrained(
     less_g = (np.log(beta) + np.log(B) - np.log(alpha) - np.log(A)) / (alpha + beta)
     ratio = beta / alpha
     less = np.maximum(-log_n, (ratio + 1.0) * less_g - ratio * log_u)
-    times = 1.0 - R_N * np.expm1((1.0 - np.exp(less + log_n)) * (1.0 / R_N))
-    data = log_u + np.log1p(-R_D * np.expm1((1.0 - x["tokens"] / unique) * (1.0 / R_D)))
-    return E + A * np.exp((less - np.log(times)) * alpha) + B * np.exp(data * -beta)
+    times = 1.0 + (-R_N) * np.expm1(np.expm1(less + log_n) * (-1.0 / R_N))
+    data = log_u + np.log(1.0 + (-R_D) * np.expm1((1.0 - x["tokens"] / unique) * (1.0 / R_D)))
+    return E + np.exp(np.log(A) + (np.log(times) - less) * -alpha) + np.exp(np.log(B) + data * -beta)
 
 
 def _data_constrained_tied(
