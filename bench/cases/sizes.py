@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -9,16 +10,12 @@ import pandas as pd
 from .case import Case
 
 
-def gadre(corpus: str, loss: str) -> pd.DataFrame:
-    """Reader of the models of one corpus with one evaluation's loss."""
-
-    def read(folder: Path) -> pd.DataFrame:
-        models = pd.read_csv(folder / "gadre" / "models.csv")
-        columns = {"params_total": "params", "token_multiplier": "tokens_per_param", loss: "loss"}
-        models = models[models.train_data == corpus].rename(columns=columns)
-        return models[["params", "tokens", "flops", "tokens_per_param", "loss"]]
-
-    return read
+def gadre(folder: Path, *, corpus: str, loss: str) -> pd.DataFrame:
+    """The models of one corpus with one evaluation's loss."""
+    models = pd.read_csv(folder / "gadre" / "models.csv")
+    columns = {"params_total": "params", "token_multiplier": "tokens_per_param", loss: "loss"}
+    models = models[models.train_data == corpus].rename(columns=columns)
+    return models[["params", "tokens", "flops", "tokens_per_param", "loss"]]
 
 
 def shapes(folder: Path) -> pd.DataFrame:
@@ -38,7 +35,7 @@ CASES = [
         Case(
             f"gadre {corpus} {loss}: {name}",
             "overtrain",
-            gadre(corpus, loss),
+            partial(gadre, corpus=corpus, loss=loss),
             train,
             f"not ({SUGGESTED})",
             published=published,
