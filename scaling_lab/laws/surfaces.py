@@ -87,6 +87,11 @@ CHINCHILLA = register(
                 dict(E=1.81686, A=482.00572, B=2085.4342, alpha=0.34781, beta=0.36585),
                 "epoch-research/analyzing-chinchilla, fit of 240 points, more digits",
             ),
+            "muennighoff2023-untied": Published(
+                dict(E=1.8782184, A=386.72676, B=2736.7777, alpha=0.33480313, beta=0.38289225),
+                "arXiv:2305.16264, C4, single-epoch runs (log-parameters e .63032365, a 5.9577184, b 7.9145365)",
+                "the paper goes on with the tied fit, an entry of chinchilla-tied",
+            ),
             "epoch-notebook-245": Published(
                 dict(E=1.89172, A=534.88, B=13530.4, alpha=0.352861, beta=0.455962),
                 "epoch-research/analyzing-chinchilla, fit of all 245 points",

@@ -57,7 +57,7 @@ def test_without_a_code_all_are_listed(lab: Lab) -> None:
 
 @pytest.mark.parametrize(
     ("word", "hint"),
-    [("SL20", "did you mean 'SL20"), ("not-braketed", "did you mean 'not-bracketed'?"), ("xyz", "lists them")],
+    [("SL2011", "did you mean 'SL201'?"), ("not-braketed", "did you mean 'not-bracketed'?"), ("xyz", "lists them")],
 )
 def test_an_unknown_code_names_the_nearest(lab: Lab, word: str, hint: str) -> None:
     code, out, err = lab("explain", "SL201", word)
