@@ -1,4 +1,4 @@
-"""The choice of laws on public splits: three small ones of those that docs/accuracy.md scores, made anew."""
+"""The choice of laws on public splits: five small ones of those that docs/accuracy.md scores, made anew."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ import pytest
 
 from .conftest import ROOT
 
-SMALL = ("gadre: rpj, loss_c4_val, N <= 4.2e8, M <= 320", "olmo_ladder: <= 2xC to 5, 10xC", "steplaw_dense")
+SMALL = (
+    "gadre: rpj, loss_c4_val, N <= 4.2e8, M <= 320",
+    "olmo_ladder: <= 2xC to 5, 10xC",
+    "steplaw_dense",
+    "routed_moe: S-Base, N <= 130M",
+    "bnsl_addition: first 14, against hestness",
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +52,21 @@ def test_the_page_is_made_from_the_stored_figures(bench: ModuleType) -> None:
     splits, unseen = ([entry | {"seconds": 0.0} for entry in stored[name]] for name in ("splits", "unseen"))
     made = bench.page(splits, unseen, bench.summary(splits))
     page = (ROOT / "docs/accuracy.md").read_text()
-    cut = "Seconds of fitting"  # the one figure that is this machine's
-    assert page.split(cut)[0] == made.split(cut)[0]
+    assert page.split(bench.TIMED)[0] == made.split(bench.TIMED)[0]
 
 
 def test_the_targets_hold_on_the_stored_figures(bench: ModuleType) -> None:
     table = bench.summary(json.loads((ROOT / "bench/results/accuracy.json").read_text())["splits"])
-    assert len(table) == 14
-    assert np.log(table.ratio).mean() < -0.43  # a geometric mean of .65
-    assert (table.ratio <= 1.0 + 1e-9).sum() >= 11
-    assert table.ratio.max() <= 1.3
+    assert len(table) == 23
+    even = table[table.row != bench.UNEVEN]
+    assert np.log(even.ratio).mean() < np.log(0.60)
+    assert np.log(even.noted_ratio).mean() < np.log(0.60)  # against the figures of others
+    assert np.log(even.ratio[:14]).mean() < np.log(0.61)  # laws of params and tokens alone
+    assert (table.ratio <= 1.0 + 1e-9).sum() >= 20
+    assert table.ratio.max() <= 1.1
+    # The references agree with those of others but on vocab, whose law others fitted to another optimum.
+    same = table[table.dataset != "vocab"]
+    np.testing.assert_allclose(same.reference_mae, same.noted, rtol=0.05)
     covered = (table.auto_coverage * table.test).groupby(table.dataset).sum() / table.groupby("dataset").test.sum()
     assert 0.85 <= (table.auto_coverage * table.test).sum() / table.test.sum() <= 0.95
     assert covered.min() >= 0.75
