@@ -183,7 +183,8 @@ def _compare(
     places = at or [{"flops": float(c)} for c in np.geomspace(low, high, 5)]
     multipliers = tuple(_multiplier(pair, wide, place, level) for place in places)
     crossings, probability = _crossings(pair, inside, level)
-    ahead = "" if crossings else "A" if inside.difference[0, 0] < 0 else "B"
+    # Curves that touch, or are one and the same, are neither's.
+    ahead = "A" if (inside.difference[0] < 0).all() else "B" if (inside.difference[0] > 0).all() else ""
     return Comparison(
         laws=(a.law, b.law),
         target=a.target,

@@ -71,9 +71,9 @@ def _crossing(found: Crossing, level: str) -> str:
 
 
 def _ahead(found: Comparison) -> list[str]:
-    if not found.better:
+    if found.crossings:
         return []
-    said = f"they do not cross: {found.better} is ahead all over the range"
+    said = f"they do not cross: {f'{found.better} is ahead' if found.better else 'they are level'} all over the range"
     return [said if found.probability is None else f"{said}; {_share(found.probability)} of draws cross in it"]
 
 

@@ -875,7 +875,8 @@ def draw_comparison(found: Comparison) -> Drawing:
         axes.set_xlabel(words.label("flops"))
         _target_axis(axes, found.target, *(d.value for d in found.drawn), *(d.run_target for d in found.drawn))
         _legend(figure, axes, 3)
-    places = ", ".join(f"{c.flops.value:.3g} FLOP" for c in found.crossings) or f"nowhere; {found.better} is ahead"
+    places = ", ".join(f"{c.flops.value:.3g} FLOP" for c in found.crossings)
+    places = places or f"nowhere; {found.better or 'neither'} is ahead"
     text = f"A ({found.laws[0]}) and B ({found.laws[1]}) from {found.flops[0]:.3g} to {found.flops[1]:.3g} FLOP"
     return Drawing(figure, "Two recipes against compute", f"{text} cross at: {places}.")
 

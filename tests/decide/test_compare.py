@@ -13,6 +13,7 @@ from scaling_lab.decide.compare import REACH, Comparison, compare
 from scaling_lab.engine.fit import fit
 from scaling_lab.engine.result import Fit
 from scaling_lab.errors import UsageError
+from scaling_lab.show.compare import comparison
 from tests.conftest import TRUTH, chinchilla_table
 
 # Reducible losses at 1e20 FLOP, exponents and floors: A is ahead at small compute, B at large.
@@ -132,7 +133,10 @@ def test_curves_that_do_not_cross_name_the_better_one() -> None:
 
 
 def test_a_recipe_against_itself_needs_what_it_needs(noisy: tuple[Fit, Fit]) -> None:
-    for place in compare(noisy[0], noisy[0]).multipliers:
+    found = compare(noisy[0], noisy[0])
+    assert found.better == ""
+    assert "they are level all over the range" in comparison(found)
+    for place in found.multipliers:
         assert place.factor.value == pytest.approx(1.0, abs=1e-9)
         assert place.factor.ci[0] < 1 < place.factor.ci[1]
 
