@@ -157,3 +157,14 @@ def test_a_law_of_a_shape_has_no_budget_of_its_own() -> None:
     assert found is not None
     assert found.further == ("sparsity", "granularity")
     assert budget_of(replace(SPARSE, budget=None, inputs=("flops",))) is None
+
+
+def test_a_blend_spends_as_its_member_of_all_inputs() -> None:
+    member = LAWS["data-constrained"]
+    blend = replace(member, name="blend", budget=None)
+    assert budget_of(blend, (LAWS["chinchilla"], member)) is member.budget
+    plan = plan_of(blend, {}, {}, 0.0, 25e9, (LAWS["chinchilla"], member))
+    assert plan.given == {"unique_tokens": 25e9}
+    # Of more distinct tokens than are seen, those that are seen.
+    x = plan.inputs(np.array([1e9, 1e9]), np.array([1e9, 1e11]), {})
+    assert x["unique_tokens"].tolist() == [1e9, 25e9]
