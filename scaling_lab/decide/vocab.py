@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -332,18 +332,38 @@ def budget_law(seen: Measured, ends: Measured | None = None, made: Surfaces | No
     )
 
 
-def anchored_law(found: Sequence[Profile], rng: np.random.Generator | None = None) -> Anchored:
-    """Approach 2 on measurements: the derivative's exponent through the measured minima of every size.
-
-    With `rng` through a resample of the sizes, whose scatter about the exponent is part of the doubt.
-    """
-    used = [p for p in found if p.minimum is not None]
-    if not used:
+def anchored_law(found: Sequence[Profile]) -> Anchored:
+    """Approach 2 on measurements: the derivative's exponent through the measured minima of every size."""
+    size, best = _minima(found)
+    if not len(size):
         reasons = ", ".join(sorted({p.status for p in found}))
         raise BadInput(f"no size has a measured best vocabulary ({reasons})", fix="add vocabularies on both sides")
     gamma = derivative_exponent()
-    logs = [np.log(p.minimum * p.width) - gamma * np.log(p.params_nonvocab) for p in used if p.minimum is not None]
-    return Anchored(float(np.mean(logs if rng is None else rng.choice(logs, len(logs)))), gamma)
+    return Anchored(float(np.mean(best - gamma * size)), gamma)
+
+
+def _minima(found: Sequence[Profile]) -> tuple[Floats, Floats]:
+    """Logarithms of the sizes with a measured best vocabulary, and of that vocabulary's parameters."""
+    used = [(p.params_nonvocab, p.minimum * p.width) for p in found if p.minimum is not None]
+    size, best = np.log(np.array(used).reshape(-1, 2)).T
+    return size, best
+
+
+def measured_vocabulary(found: Sequence[Profile], params_nonvocab: float, rng: np.random.Generator) -> float:
+    """The vocabulary parameters on the straight line through the measured minima themselves, with its error drawn.
+
+    What approach 2 is doubted by: the derivative's exponent is an assumption, the line's is measured. Raises
+    NotEnoughData below three minima, which leave no scatter about a line.
+    """
+    size, best = _minima(found)
+    if len(size) < 3:
+        raise NotEnoughData(len(size), 3, "a line through measured best vocabularies", " (sizes)")
+    middle = size.mean()
+    slope, level = np.polyfit(size - middle, best, 1)
+    scatter = np.sum((best - level - slope * (size - middle)) ** 2) / (len(size) - 2)
+    far = np.log(params_nonvocab) - middle
+    error = np.sqrt(scatter * (1 / len(size) + far**2 / np.sum((size - middle) ** 2)))
+    return float(np.exp(level + slope * far + error * rng.standard_t(len(size) - 2)))
 
 
 def _joined(parts: Sequence[Measured]) -> Measured:
@@ -622,16 +642,19 @@ def _from_table(
 
     made: Surfaces = {}
 
-    def one(of: Measured, rng: np.random.Generator | None = None) -> float:
+    def one(of: Measured, rng: np.random.Generator) -> float:
         return budget_law(of, seen, made).params_vocab(flops) / width
 
-    def two(of: Measured, rng: np.random.Generator | None = None) -> float:
-        return anchored_law(profiles(of), rng).params_vocab(size) / width
+    def two(of: Measured, rng: np.random.Generator) -> float:
+        return measured_vocabulary(profiles(of), size, rng) / width
 
-    for name, approach in (("1 isoFLOP envelope", one), ("2 derivative", two)):
-        best = None if name in failed else _or_why(name, partial(approach, seen), failed)
+    anchored = _or_why("2 derivative", lambda: anchored_law(found), failed)
+    for name, best, other in (
+        ("1 isoFLOP envelope", own.params_vocab(flops) / width if own else None, one),
+        ("2 derivative", anchored.params_vocab(size) / width if anchored else None, two),
+    ):
         if best is not None:
-            draws = _resampled(seen, approach, bootstrap, seed)
+            draws = _resampled(seen, other, bootstrap, seed)
             answers.append(Answer(name, "this table", best, _about(best, draws, level), width))
     third = _or_why("3 parametric", lambda: _fitted(seen, least_flops, bootstrap, seed), failed)
     if third is not None:
