@@ -63,7 +63,7 @@ def test_a_regression_names_the_method_it_took(folder: Path, lab) -> None:  # no
         (["--regress", "table.csv", "--method", "tree"], "no regression by 'tree'"),
     ],
 )
-def test_a_wrong_command_line_is_one_line_and_exit_2(folder: Path, words: list[str], says: str, lab) -> None:
+def test_a_wrong_command_line_is_one_line_and_exit_2(folder: Path, words: list[str], says: str, lab) -> None:  # noqa: F811
     here = [str(folder / word) if word.endswith((".json", ".csv")) else word for word in words]
     done = lab("mixture", *here)
     assert done.code == 2
