@@ -180,6 +180,10 @@ def choice(table: Table) -> list[Law]:
     return found
 
 
+# Two counts of one thing, each rounded to three digits, differ by as much.
+SAME = 0.005
+
+
 def left_out(table: Table, laws: Sequence[Law]) -> tuple[Notice, ...]:
     """A warning where something that runs differ in by design is no input of the laws that are weighed."""
     taken = {name for law in laws for name in law.inputs}
@@ -187,7 +191,11 @@ def left_out(table: Table, laws: Sequence[Law]) -> tuple[Notice, ...]:
     for name in [*table.columns, *table.made]:
         if name not in taken and (name in DESIGNED or name.startswith(SHARE_PREFIX)):
             values = column_numbers(table, name)[0]
-            if len(np.unique(values[np.isfinite(values)])) > 1:
+            if len(np.unique(values[np.isfinite(values)])) > 1 and not any(
+                np.allclose(values, column_numbers(table, other)[0], rtol=SAME, atol=0.0, equal_nan=True)
+                for other in taken
+                if table.has(other)
+            ):
                 stray.append(name)
     if not stray:
         return ()
@@ -199,15 +207,22 @@ def left_out(table: Table, laws: Sequence[Law]) -> tuple[Notice, ...]:
 
 
 def _tells(table: Table, law: Law) -> bool:
-    """Whether every input takes more than one value, and whether none of a law of three or more has an empty cell."""
+    """Whether every input takes more than one value, not those of another, and has no empty cell in a law of three.
+
+    Unique tokens that are the tokens, run by run, tell nothing of repetition: a law of both is no candidate.
+    """
     measured = np.isfinite(column_numbers(table, law.target)[0])
+    seen: list[Floats] = []
     for name in law.inputs:
         if not table.has(name):
-            continue  # compute that is taken as 6 * params * tokens varies as they do
+            return False  # it follows from params and tokens, whose own laws come before
         values = column_numbers(table, name)[0][measured]
         known = values[np.isfinite(values)]
         if len(np.unique(known)) < 2 or (breadth(law) > LEAST_FEWER and len(known) < len(values)):
             return False
+        if any(np.allclose(values, other, rtol=SAME, atol=0.0, equal_nan=True) for other in seen):
+            return False
+        seen.append(values)
     return True
 
 

@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 
 from scaling_lab.decide.allocate import allocate
+from scaling_lab.engine.auto import choice
 from scaling_lab.engine.fit import fit
 from scaling_lab.engine.predict import predict
 from scaling_lab.engine.repeats import FEW_UNIQUE, MANY_EPOCHS, repeats
 from scaling_lab.engine.result import Fit
 from scaling_lab.laws import LAWS
+from scaling_lab.tables import read_table
 from tests.laws.worlds.repetition import REPEATED, TIED
 
 
@@ -81,3 +83,13 @@ def test_the_public_runs_turn_up_again_where_the_warning_stands(data_dir: Path) 
             assert rise < 0.002
     assert worn >= 10
     assert sound >= 5
+
+
+def test_auto_weighs_laws_of_repetition_only_where_something_is_repeated() -> None:
+    loss = LAWS["data-constrained-tied"].predict(dict(REPEATED), **TIED)
+    table = pd.DataFrame({**REPEATED, "loss": loss})
+    repeated = {law.name for law in choice(read_table(table))}
+    assert {"data-constrained", "data-constrained-tied"} <= repeated
+    once = {law.name for law in choice(read_table(table.assign(unique_tokens=table.tokens * 1.001)))}
+    assert "chinchilla" in once
+    assert not any("unique_tokens" in LAWS[name].inputs for name in once)
