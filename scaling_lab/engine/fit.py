@@ -366,6 +366,8 @@ def _check_shares_move(coordinates: Coordinates, rows: Rows) -> None:
 
 def _own_pull(coordinates: Coordinates, rows: Rows, settings: Settings) -> Pull:
     """The pull of a law's own priors, without which it would be no law, against the residuals' size under it."""
+    if not rows.used:
+        optimum(coordinates, rows, settings)  # raises: there are too few
     objective, scale = settings.objective, rows.used / rows.runs
     _check_shares_move(coordinates, rows)
     center, sd = prior_of(coordinates, rows)
