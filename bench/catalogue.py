@@ -92,8 +92,9 @@ def best_of_scipy(coordinates: Coordinates, rows: Rows, objective: Objective, st
     return best
 
 
-def measured(case: Case, starts: int) -> dict[str, Any]:
-    """All figures of one case."""
+def measured(number: int, starts: int) -> dict[str, Any]:
+    """All figures of one case, by its number: some cases can't be sent to another process."""
+    case = cases()[number]
     frame = case.table(DATA).reset_index(drop=True)
     train, test = chosen(frame, case.train), chosen(frame, case.test)
     rows = rows_of(case, frame[train | test])
@@ -215,7 +216,7 @@ def main() -> None:
     ask.add_argument("--only", default="", help="cases whose row or law has this in it; nothing is written")
     ask.add_argument("--starts", type=int, default=100)
     asked = ask.parse_args()
-    every = [case for case in cases() if asked.only in case.row or asked.only in case.law]
+    every = [i for i, case in enumerate(cases()) if asked.only in case.row or asked.only in case.law]
     found = []
     with ProcessPoolExecutor(2) as pool:
         for one in pool.map(measured, every, [asked.starts] * len(every)):

@@ -296,6 +296,9 @@ def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None
     if settings.prior is not None and pull is not None:
         draws, lent = _lent(settings.prior, coordinates, rows, best.theta, alone, draws, noise.sd, settings.seed)
         notices = (*notices, *diagnostics.lent(lent["params"]))
+    elif law.needs_priors and told is None:
+        _, sd = prior_of(coordinates, rows)
+        draws = _moved_priors(coordinates, rows, best.theta, sd**-2.0, draws, noise.sd, settings.seed)[0]
     kept = _spread(draws, KEPT_DRAWS)
     return Fit(
         law=law.name,
@@ -329,6 +332,8 @@ def _drawn_to(coordinates: Coordinates, rows: Rows, settings: Settings) -> tuple
     """
     if settings.prior is None:
         return (_own_pull(coordinates, rows, settings), None) if coordinates.law.needs_priors else (None, None)
+    if coordinates.law.needs_priors:
+        raise UsageError(f"{coordinates.law.name} keeps priors of its own in every fit, and takes no --prior")
     settings.prior.pull(coordinates, 1.0)  # raises where nothing can be borrowed, before any work
     diagnostics.check_identified(settings.prior.held(coordinates), rows)
     objective = settings.objective
@@ -397,12 +402,21 @@ def _lent(
     would have moved, to first order by a normal that is independent of the runs.
     """
     precision = prior.pull(coordinates, 1.0).precision
+    moved, share = _moved_priors(coordinates, rows, theta, precision, draws, sd, seed)
+    return moved, {"source": dict(prior.source), "params": prior.account(coordinates, theta, alone, share)}
+
+
+def _moved_priors(
+    coordinates: Coordinates, rows: Rows, theta: Floats, precision: Floats, draws: Floats, sd: float, seed: int
+) -> tuple[Floats, Floats]:
+    """The draws (B, P) with the doubt of priors of that precision (p,) added, and how much of each (p,) they lend."""
     share, factor = information(coordinates, rows, theta, sd, precision)
-    account = {"source": dict(prior.source), "params": prior.account(coordinates, theta, alone, share)}
     if len(draws) < 2:
-        return draws, account
+        return draws, share
     normal = np.random.default_rng([seed, 5]).standard_normal((len(draws), len(theta)))
-    return coordinates.to_array(coordinates.from_array(draws) + normal @ factor.T), account
+    with np.errstate(over="ignore"):
+        moved = coordinates.to_array(coordinates.from_array(draws) + normal @ factor.T)
+    return moved[np.isfinite(moved).all(axis=1)], share
 
 
 def fit_points(law: Law, rows: Rows) -> dict[str, NDArray[Any]]:

@@ -133,10 +133,13 @@ def information(
 
     Normal numbers (p,) times the factor are how far the optimum would move, had the prior's centers been drawn anew.
     """
-    jac = jacobian(coordinates, rows, theta[None, :])
+    jac, least = jacobian(coordinates, rows, theta[None, :]), LEAST_NOISE
+    if coordinates.law.residual == "plain":  # there `sd` is that of the target itself, not of its logarithm
+        jac = jac * coordinates.predictor(rows.x)(theta[None, :])[0][:, None]
+        least = LEAST_NOISE * float(np.mean(np.abs(rows.y)))
     # Only the ratios of weights mean anything: a row of mean weight is one measurement.
     weights = rows.weights / np.mean(rows.weights)
-    data = (jac * weights[:, None]).T @ jac * (rows.runs / rows.used) / max(sd, LEAST_NOISE) ** 2
+    data = (jac * weights[:, None]).T @ jac * (rows.runs / rows.used) / max(sd, least) ** 2
     covariance = np.linalg.pinv(data + np.diag(precision), hermitian=True)
     share = np.clip(np.diag(covariance) * precision, 0.0, 1.0)
     return np.asarray(share), np.asarray(covariance * np.sqrt(precision))

@@ -103,13 +103,13 @@ def draw_mixture(found: Mixture) -> Drawing:
         axes = figure.subplots()
         for at, name in enumerate(names):
             q, (low, high) = found.shares[name], found.tried[name]
-            label = {"label": "tried"} if at == 0 else {}
-            axes.plot([low, high], [at, at], color=plot.GREY, alpha=0.35, linewidth=9, solid_capstyle="butt", **label)
+            label = "tried" if at == 0 else None
+            axes.plot([low, high], [at, at], color=plot.GREY, alpha=0.35, linewidth=9, solid_capstyle="butt", label=label)
             if q.ci:
-                label = {"label": f"{words.percent(found.level)} interval"} if at == 0 else {}
-                axes.plot(list(q.ci), [at, at], color=plot.VERMILLION, linewidth=2.5, **label)
-            label = {"label": "best"} if at == 0 else {}
-            axes.plot([q.value], [at], "o", color=plot.VERMILLION, markersize=7, **label)
+                label = f"{words.percent(found.level)} interval" if at == 0 else None
+                axes.plot(list(q.ci), [at, at], color=plot.VERMILLION, linewidth=2.5, label=label)
+            label = "best" if at == 0 else None
+            axes.plot([q.value], [at], "o", color=plot.VERMILLION, markersize=7, label=label)
         axes.set_yticks(range(len(names)), [name.removeprefix(SHARE_PREFIX) for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlim(-0.02, 1.02)

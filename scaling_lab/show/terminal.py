@@ -10,7 +10,6 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..laws.base import FAMILIES
 from ..quantities import SHARE_PREFIX, format_quantity, quantity
 from . import members, words
 
@@ -418,6 +417,8 @@ def _faulty(found: Sensitivity, choice: Choice) -> str:
 
 def laws(found: Iterable[Law]) -> str:
     """The catalogue: name, inputs and title of each law, family by family."""
+    from ..laws.base import FAMILIES
+
     rows, family = [], ""
     for law in sorted(found, key=lambda law: FAMILIES.index(law.family)):
         if law.family != family:

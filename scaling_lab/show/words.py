@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from ..engine.backtest import CHANCE
 from ..quantities import QUANTITIES, format_quantity, quantity
 
 if TYPE_CHECKING:
@@ -254,6 +253,8 @@ def asked(scored: Scored) -> str:
 def held_out(scored: Scored, by: str) -> str:
     """A backtest of one law as a sentence."""
     inside = round(scored.coverage * scored.test)
+    from ..engine.backtest import CHANCE
+
     which = "drawn by chance" if by == CHANCE else f"with the smallest {_SHORT.get(by, clean(by))}"
     small = f"the {plural(scored.train, 'row')} {which}"
     return (

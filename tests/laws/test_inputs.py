@@ -146,3 +146,21 @@ def test_a_parameter_between_limits_agrees_with_scipys_bounds(monkeypatch: pytes
         assert found.values["beta"] == pytest.approx(other.x[1], abs=1e-4)
         assert (found.values["beta"] < 0.2999) is inside
         assert all(0.05 <= b <= 0.3 for b in found.draws[:, 1])
+
+
+def test_draws_of_a_law_with_priors_of_its_own_hold_their_doubt(shares: Law) -> None:
+    """What a table hardly tells rests on the prior, and is as doubtful as that is."""
+    w = np.linspace(0.495, 0.505, 24)
+    loss = (2.0 + 0.3 * w - 0.2 * (1 - w)) * np.exp(0.01 * np.random.default_rng(2).standard_normal(24))
+    found = fit("test-shares", pd.DataFrame({"w_code": w, "w_web": 1 - w, "loss": loss}), bootstrap=400)
+    # The posterior of a straight line with slopes N(0, 1), by its formula.
+    design = np.column_stack([np.ones(24), w, 1 - w])
+    covariance = np.linalg.inv(design.T @ design / 0.0205**2 + np.diag([0.0, 1.0, 1.0]))
+    apart = np.array([0.0, 1.0, -1.0])
+    spread = np.std(found.draws[:, 1] - found.draws[:, 2])
+    assert spread == pytest.approx(np.sqrt(apart @ covariance @ apart), rel=0.2)
+    assert spread > 0.7
+    low, high = (predict(found, {"w_code": v, "w_web": 1 - v}, level=0.9) for v in (0.5, 1.0))
+    assert high.high[0] - high.low[0] > 5 * (low.high[0] - low.low[0])
+    with pytest.raises(UsageError, match="keeps priors of its own"):
+        fit("test-shares", mixtures("w_code", "w_web"), prior=fit("chinchilla", chinchilla_table(), bootstrap=0))
