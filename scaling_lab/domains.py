@@ -17,6 +17,8 @@ def allowed(domain: Domain, values: Floats) -> NDArray[np.bool_]:
         return finite
     if domain == "positive":
         return np.asarray(finite & (values > 0))
+    if domain == "part":
+        return np.asarray(finite & (values > 0) & (values <= 1))
     return np.asarray(finite & (values >= 0) & ((values <= 1) | (domain != "share")))
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from .errors import BadInput
 
-Domain = Literal["positive", "nonnegative", "share", "real", "text"]
+Domain = Literal["positive", "nonnegative", "share", "part", "real", "text"]
 
 
 @dataclass(frozen=True)
@@ -191,6 +191,7 @@ DOMAINS = {
     "positive": "above zero",
     "nonnegative": "zero or above",
     "share": "between 0 and 1",
+    "part": "above 0 and at most 1",
     "real": "at all",
 }
 

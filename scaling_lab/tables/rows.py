@@ -196,7 +196,7 @@ HUGE = 1e50
 def _of(target: str, positive: bool) -> dict[str, Domain]:
     """What a target may hold: only sizes above zero where its logarithm is asked, anything in a column of one's own."""
     if positive:
-        return {target: "positive"}
+        return {target: "part" if quantity(target).domain == "share" else "positive"}
     return {} if target in QUANTITIES else {target: "real"}
 
 
@@ -205,7 +205,7 @@ def _faults(name: str, values: Floats, text: Mapping[int, str], domain: Domain) 
     found = {row: f"{cell!r} is not a finite number" for row, cell in text.items()}
     for row in np.flatnonzero(np.isfinite(values) & ~allowed(domain, values)):
         percent = f"; if it is in percent, give --map {name}='COLUMN / 100'"
-        hint = percent if domain == "share" and 1 < values[row] <= 100 else ""
+        hint = percent if domain in ("share", "part") and 1 < values[row] <= 100 else ""
         if name == "loss" and values[row] < 0:
             hint = (
                 "; one below zero has no logarithm: normalised by a unigram model it is loss_unigram_norm (fit vocab)"
