@@ -21,7 +21,7 @@ from .coordinates import Coordinates, inward, outward
 from .likelihood import doubt
 from .local import mean_error
 from .metrics import metrics
-from .prior import FAMILY_SD, FIRST_NOISE, Borrowed, information, objective_unit, prior_of
+from .prior import FAMILY_SD, FIRST_NOISE, Borrowed, information, objective_unit, prior_of, with_centers_anew
 from .resample import RESAMPLES
 from .result import Estimate, Fit, stamp
 from .solve import (
@@ -298,7 +298,7 @@ def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None
         notices = (*notices, *diagnostics.lent(lent["params"]))
     elif law.needs_priors and told is None:
         _, sd = prior_of(coordinates, rows)
-        draws = _moved_priors(coordinates, rows, best.theta, sd**-2.0, draws, noise.sd, settings.seed)[0]
+        draws = _moved_priors(coordinates, rows, sd**-2.0, draws, noise.sd, settings.seed)
     kept = _spread(draws, KEPT_DRAWS)
     return Fit(
         law=law.name,
@@ -399,24 +399,25 @@ def _lent(
     """The draws (B, P) with the prior's own doubt added, and what the prior lent.
 
     Refits to resampled runs are all drawn to the same values: had those been others within their doubt, the optimum
-    would have moved, to first order by a normal that is independent of the runs.
+    would have moved, by as much as normal numbers that are independent of the runs say.
     """
     precision = prior.pull(coordinates, 1.0).precision
-    moved, share = _moved_priors(coordinates, rows, theta, precision, draws, sd, seed)
+    share = information(coordinates, rows, theta, sd, precision)
+    moved = _moved_priors(coordinates, rows, precision, draws, sd, seed)
     return moved, {"source": dict(prior.source), "params": prior.account(coordinates, theta, alone, share)}
 
 
 def _moved_priors(
-    coordinates: Coordinates, rows: Rows, theta: Floats, precision: Floats, draws: Floats, sd: float, seed: int
-) -> tuple[Floats, Floats]:
-    """The draws (B, P) with the doubt of priors of that precision (p,) added, and how much of each (p,) they lend."""
-    share, factor = information(coordinates, rows, theta, sd, precision)
+    coordinates: Coordinates, rows: Rows, precision: Floats, draws: Floats, sd: float, seed: int
+) -> Floats:
+    """The draws (B, P) with the doubt of priors of that precision (p,) added."""
     if len(draws) < 2:
-        return draws, share
-    normal = np.random.default_rng([seed, 5]).standard_normal((len(draws), len(theta)))
+        return draws
+    theta = coordinates.from_array(draws)
+    normal = np.random.default_rng([seed, 5]).standard_normal(theta.shape)
     with np.errstate(over="ignore"):
-        moved = coordinates.to_array(coordinates.from_array(draws) + normal @ factor.T)
-    return moved[np.isfinite(moved).all(axis=1)], share
+        moved = coordinates.to_array(with_centers_anew(coordinates, rows, theta, sd, precision, normal))
+    return moved[np.isfinite(moved).all(axis=1)]
 
 
 def fit_points(law: Law, rows: Rows) -> dict[str, NDArray[Any]]:
