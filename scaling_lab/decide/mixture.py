@@ -33,6 +33,8 @@ FLAT = 0.5
 DRAWS, STARTS = 200, 12
 # A cap is kept to this share of its limit: the solver stops on one side of it or the other.
 SLACK = 1e-7
+# Between values this far apart in a share the slopes of a choice of laws are taken: exact to about 1e-10.
+STEP = 1e-5
 # How near to 0 or 1 a ratio is looked for, where the laws are not defined.
 OPEN = 1e-3
 
@@ -204,7 +206,10 @@ class _Problem:
 
 
 def _slopes(fit: Fit, names: Sequence[str], params: Mapping[str, float]) -> Value:
-    """The loss and its slopes as a function of shares (n,): in closed form where the law has one, else by duals."""
+    """The loss and its slopes as a function of shares (n,): in closed form where the law has one, else by duals.
+
+    A choice of laws has its slopes by central differences.
+    """
     law, form = fit.entry, fit.entry.form
     if isinstance(form, ExpOfSum):
         floor, height = params[form.floor], params[form.height]
@@ -232,7 +237,14 @@ def _slopes(fit: Fit, names: Sequence[str], params: Mapping[str, float]) -> Valu
         slope = [float(np.ravel(found.grad.get(i, 0.0))[0]) for i in range(len(z))]
         return float(np.ravel(found.value)[0]), np.array(slope)
 
-    return by_dual
+    def by_differences(z: Floats) -> tuple[float, Floats]:
+        n, up, down = len(z), np.full(len(z), STEP), np.minimum(z, STEP)  # no share is below zero
+        moved = z + np.vstack([np.zeros(n), np.diag(up), -np.diag(down)])
+        found = np.ravel(law.predict({name: moved[:, i] for i, name in enumerate(names)}, **params))
+        return float(found[0]), np.asarray((found[1 : n + 1] - found[n + 1 :]) / (up + down))
+
+    # What the processes of a choice of laws add is no function of dual numbers.
+    return by_differences if fit.members else by_dual
 
 
 class _Shares(_Problem):
@@ -499,14 +511,19 @@ def _answer(problem: _Problem, level: float) -> Mixture:
     places = [z for z in drawn if z is not None]
     shares = np.array([problem.shown(z)[0] for z in (place, *places)])
     others = [problem.shown(z)[1] for z in (place, *places)]
+    point = {name: np.array([other[name] for other in others]) for name in others[0]}
     losses = [_loss_at(fit, problem.inputs(place), level) for fit in fits]
     capped = [_loss_at(cap.fit, problem.inputs(place, other=True), level) for cap in problem.caps]
-    found = {name: _quantile(shares[:, i], level) for i, name in enumerate(problem.names)}
+    missing = len(drawn) - len(places)
+    found = {
+        name: _quantile(shares[:, i], level, missing, (float(problem.low[i]), float(problem.high[i])))
+        for i, name in enumerate(problem.names)
+    }
     return Mixture(
         laws=tuple(fit.law for fit in fits),
         weights=tuple(weights.tolist()),
         shares=found,
-        point={name: _quantile(np.array([o[name] for o in others]), level) for name in others[0]},
+        point={name: _quantile(values, level, missing if np.ptp(values) > 0 else 0) for name, values in point.items()},
         loss=_sum(losses, weights),
         losses=tuple(losses),
         caps=tuple(zip(capped, _limits(problem), strict=True)),
@@ -517,7 +534,7 @@ def _answer(problem: _Problem, level: float) -> Mixture:
             *(n for fit in fits for n in (*no_draws(fit), *too_few_draws(fit, level))),
             *_outside(problem, found),
             *_flat(problem, found),
-            *_infeasible(len(drawn), len(places)),
+            *_infeasible(len(drawn), missing),
         ),
     )
 
@@ -543,12 +560,22 @@ def _sum(losses: Sequence[Quantile], weights: Floats) -> Quantile:
     return Quantile(value, (ends[0], ends[1]))
 
 
-def _quantile(values: Floats, level: float) -> Quantile:
-    """The optimum's value (the first) with the interval of the draws', empty where there are none."""
-    if len(values) < 3:
-        return Quantile(float(values[0]), ())
-    low, high = np.quantile(values[1:], [(1 - level) / 2, (1 + level) / 2])
-    return Quantile(float(values[0]), (min(float(low), float(values[0])), max(float(high), float(values[0]))))
+def _quantile(
+    values: Floats, level: float, missing: int = 0, ends: tuple[float, float] = (-np.inf, np.inf)
+) -> Quantile:
+    """The optimum's value (the first) with the interval of the draws', empty where there are none.
+
+    So many further draws have no answer, and may lie anywhere between the `ends`: each counts at both.
+    """
+    value, spread = float(values[0]), values[1:]
+    if len(spread) + missing < 2:
+        return Quantile(value, ())
+    tails = ((1 - level) / 2, (1 + level) / 2)
+    low, high = (
+        np.quantile(np.append(spread, np.full(missing, end)), tail, method="nearest" if missing else "linear")
+        for end, tail in zip(ends, tails, strict=True)
+    )
+    return Quantile(value, (min(float(low), value), max(float(high), value)))
 
 
 def _tried_loss(problem: _Problem) -> float:
@@ -601,10 +628,13 @@ def _flat(problem: _Problem, found: Mapping[str, Quantile]) -> tuple[Notice, ...
     return (Notice("SL427", "warning", f"the runs hardly tell where the best mixture lies: {', '.join(wide)}"),)
 
 
-def _infeasible(drawn: int, kept: int) -> tuple[Notice, ...]:
-    if kept == drawn:
+def _infeasible(drawn: int, missing: int) -> tuple[Notice, ...]:
+    if not missing:
         return ()
-    message = f"in {drawn - kept} of {drawn} draws no mixture keeps the cap: they are left out of the intervals"
+    message = (
+        f"in {missing} of {drawn} draws no mixture keeps the cap: each counts at both ends of what --bounds allow in "
+        "the intervals of the shares"
+    )
     return (Notice("SL428", "warning", message),)
 
 

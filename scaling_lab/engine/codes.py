@@ -629,8 +629,8 @@ _ENTRIES = (
         "warning",
         "mixture-cap",
         "the cap on another loss can't be kept in every draw",
-        "A draw of the bootstrap in which no mixture keeps the cap has no best one: it is left out of the interval, "
-        "which is then too narrow.",
+        "A draw of the bootstrap in which no mixture keeps the cap has no best one. It may lie anywhere, and so widens "
+        "the interval at both ends.",
         "draws without a feasible mixture.",
         ("allow more with --cap", "widen --bounds"),
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from ..quantities import SHARE_PREFIX, format_quantity
@@ -36,7 +37,7 @@ def mixture(found: Mixture) -> str:
             (
                 name,
                 format_quantity(q.value),
-                "-" if len(q.ci) < 2 else f"{format_quantity(q.ci[0])} to {format_quantity(q.ci[1])}",
+                " to ".join(format_quantity(end) if isfinite(end) else "no bound" for end in q.ci) or "-",
             )
             for name, q in found.point.items()
         ]
@@ -104,7 +105,9 @@ def draw_mixture(found: Mixture) -> Drawing:
         for at, name in enumerate(names):
             q, (low, high) = found.shares[name], found.tried[name]
             label = "tried" if at == 0 else None
-            axes.plot([low, high], [at, at], color=plot.GREY, alpha=0.35, linewidth=9, solid_capstyle="butt", label=label)
+            axes.plot(
+                [low, high], [at, at], color=plot.GREY, alpha=0.35, linewidth=9, solid_capstyle="butt", label=label
+            )
             if q.ci:
                 label = f"{words.percent(found.level)} interval" if at == 0 else None
                 axes.plot(list(q.ci), [at, at], color=plot.VERMILLION, linewidth=2.5, label=label)

@@ -97,6 +97,30 @@ def dcpt_fits() -> tuple[Fit, Fit]:
     return found[0], found[1]
 
 
+def test_draws_in_which_no_mixture_keeps_a_cap_widen_the_interval(domains: tuple[Fit, Fit]) -> None:
+    """The least loss that the fit of prose has: about half of its draws have none as low, and may lie anywhere."""
+    least = mixture(domains[1]).loss.value
+    found = mixture(domains[0], caps=[Cap(domains[1], 0.0, least * (1 + 1e-5))], bounds={"code": (0.0, 0.3)})
+    assert "SL428" in {notice.code for notice in found.warnings}
+    assert found.shares["w_code"].value < 0.05
+    assert found.shares["w_code"].ci == (0.0, 0.3)
+    assert found.shares["w_books"].ci == (0.0, 1.0)
+
+
+def test_a_choice_of_laws_has_a_best_mixture_as_any_law_has() -> None:
+    """Its processes are no sum of powers: against brute force, and at shares of zero."""
+    chosen = fit("auto", shares_table(PROSE, seed=2), bootstrap=40)
+    other = fit("mixing-exp", shares_table(CODE), bootstrap=40)
+    found = mixture([chosen, other], weights=[3, 1])
+    grid = every_mixture()
+    x = {name: grid[:, i] for i, name in enumerate(SOURCES)}
+    total = 0.75 * chosen.at(x) + 0.25 * other.at(x)
+    assert found.loss.value <= total.min() + 1e-5
+    np.testing.assert_allclose([found.shares[name].value for name in SOURCES], grid[np.argmin(total)], atol=0.01)
+    low, high = found.shares["w_code"].ci
+    assert low < found.shares["w_code"].value < high
+
+
 @pytest.fixture(scope="module")
 def corpora() -> tuple[Fit, Fit]:
     return dcpt_fits()

@@ -164,9 +164,9 @@ def test_the_log_law_is_refused_where_bleu_falls_with_pre_training() -> None:
 
 def test_scores_in_percent_and_missing_losses_are_told() -> None:
     loss, accuracy = np.linspace(2, 4, 8), np.linspace(63.2, 30, 8)
-    for law, rates in (("task-law", [0.2, 1.3, 6.0]), ("task-law", [0.0, 0.2, 0.3])):
-        with pytest.raises(BadInput, match="(1.3|0) is not above 0 and at most 1"):
-            fit(law, pd.DataFrame({"params": [1e8, 1e9, 1e10], "pass_rate": rates}))
+    for rates, wrong in (([0.2, 1.3, 6.0], "1.3"), ([0.0, 0.2, 0.3], "0")):
+        with pytest.raises(BadInput, match=f" {wrong} is not above 0 and at most 1"):
+            fit("task-law", pd.DataFrame({"params": [1e8, 1e9, 1e10], "pass_rate": rates}))
     with pytest.raises(BadInput, match=r"63.2 is not between 0 and 1; if it is in percent, give --map accuracy="):
         fit("ladder", pd.DataFrame({"bpb": loss, "accuracy": accuracy}), bootstrap=0)
     with pytest.raises(BadInput, match="no column 'loss'"):
