@@ -186,24 +186,33 @@ SAME = 0.005
 
 def left_out(table: Table, laws: Sequence[Law]) -> tuple[Notice, ...]:
     """A warning where something that runs differ in by design is no input of the laws that are weighed."""
-    taken = {name for law in laws for name in law.inputs}
-    stray = []
-    for name in [*table.columns, *table.made]:
-        if name not in taken and (name in DESIGNED or name.startswith(SHARE_PREFIX)):
-            values = column_numbers(table, name)[0]
-            if len(np.unique(values[np.isfinite(values)])) > 1 and not any(
-                np.allclose(values, column_numbers(table, other)[0], rtol=SAME, atol=0.0, equal_nan=True)
-                for other in taken
-                if table.has(other)
-            ):
-                stray.append(name)
+    taken = {name: column_numbers(table, name)[0] for law in laws for name in law.inputs if table.has(name)}
+    stray = [
+        name
+        for name in [*table.columns, *table.made]
+        if name not in taken
+        and (name in DESIGNED or name.startswith(SHARE_PREFIX))
+        and _differs(name, column_numbers(table, name)[0], taken)
+    ]
     if not stray:
         return ()
     message = (
-        f"{', '.join(stray)} vary in {table.name}, and the laws that auto weighs there take "
+        f"runs differ in {', '.join(stray)} in {table.name}, and the laws that auto weighs there take "
         f"{', '.join(inputs_of(laws))} alone: a prediction is for the mixture of runs that the table holds"
     )
     return (Notice("SL317", "warning", message),)
+
+
+def _differs(name: str, values: Floats, taken: Mapping[str, Floats]) -> bool:
+    """Whether runs differ in a column (n,), and not as in one of the columns that are taken.
+
+    An empty cell beside numbers is a run of another kind; one unique corpus is passed over more often the more tokens
+    there are.
+    """
+    known = np.isfinite(values)
+    if any(np.allclose(values, other, rtol=SAME, atol=0.0, equal_nan=True) for other in taken.values()):
+        return False
+    return len(np.unique(values[known])) + (not known.all()) > 1 or (name == "unique_tokens" and bool(known.any()))
 
 
 def _tells(table: Table, law: Law) -> bool:

@@ -631,7 +631,18 @@ def test_columns_that_tell_nothing_change_nothing(table: pd.DataFrame, chosen: F
     assert found.members == chosen.members
     assert {w.code for w in found.warnings} - {w.code for w in chosen.warnings} == {"SL317"}
     told = next(w.message for w in found.warnings if w.code == "SL317")
-    assert told.startswith("unique_tokens vary in ")
+    assert told.startswith("runs differ in unique_tokens in ")
+
+
+@pytest.mark.parametrize("unique", [4e8, np.array([np.nan, 4e8])])
+def test_one_corpus_passed_over_more_and_less_often_is_told(table: pd.DataFrame, unique: float | np.ndarray) -> None:
+    """One number of unique tokens does not vary, and the passes over it do; an empty cell is a run of another kind."""
+    beside = table.assign(unique_tokens=np.resize(unique, len(table)))
+    read = read_table(beside)
+    (told,) = auto.left_out(read, auto.choice(read))
+    assert told.code == "SL317"
+    fresh = read_table(table.assign(unique_tokens=table.tokens, sparsity=np.nan))
+    assert auto.left_out(fresh, auto.choice(fresh)) == ()
 
 
 def test_a_design_that_no_weighed_law_knows_is_told(table: pd.DataFrame) -> None:
