@@ -134,7 +134,7 @@ def test_every_law_recovers_its_own_parameters(world: World) -> None:
 @WORLD
 def test_planted_parameters_lie_in_their_intervals_under_noise(world: World, tmp_path: Path) -> None:
     table = world.table(noise=world.noise)
-    found = fit(world.law, table, bootstrap=200)
+    found = fit(world.law, table, bootstrap=120, starts=576)
     for parameter, want in world.params.items():
         estimate = found.params[parameter]
         # A place of reference is held where it was planted, to rounding.
