@@ -174,7 +174,7 @@ def _allocate(
     else:
         budget = np.full(len(draws), flops, dtype=float)
     found = splits(plan, named, budget)
-    _check_split(law, bool(found.edge[0]), float(budget[0]))
+    check_split(law, bool(found.edge[0]), float(budget[0]))
     x = plan.inputs(found.params[:1], found.tokens[:1], {name: v[:1] for name, v in found.further.items()})
     for why in broken_rules(law, x).values():
         raise LabError(f"{law.name}: {why} at the best split; give other --given values")
@@ -201,7 +201,7 @@ def _allocate(
             *_explains_nothing(fit),
             *_without_split(found),
             *far_outside([outside]),
-            *_held(law, unique_tokens if found.held[0] else None),
+            *held_tokens(law, unique_tokens if found.held[0] else None),
             *_at_ends(fit, found),
             *_of_the_law(fit, plan, x),
             *repeats(x),
@@ -257,7 +257,8 @@ def _without_split(found: Splits) -> tuple[Notice, ...]:
     return (Notice("SL406", "warning", message),)
 
 
-def _held(law: Law, unique_tokens: float | None) -> tuple[Notice, ...]:
+def held_tokens(law: Law, unique_tokens: float | None) -> tuple[Notice, ...]:
+    """A warning where a law that does not model repeated data is held at the unique tokens; none for None."""
     if unique_tokens is None:
         return ()
     message = f"tokens are held at the {unique_tokens:.4g} unique ones: {law.name} does not model repeated data"
@@ -287,7 +288,8 @@ def _check_reached(fit: Fit, budget: float, target_loss: float, unique_tokens: f
         )
 
 
-def _check_split(law: Law, edge: bool, budget: float) -> None:
+def check_split(law: Law, edge: bool, budget: float) -> None:
+    """Raises LabError where the best split of a budget lies at an edge, and is none."""
     if edge:
         raise LabError(
             f"{law.name}: {budget:.4g} FLOP have no best split into at least one parameter and one token, for the loss "
@@ -418,7 +420,7 @@ def best_split(
     """
     found = splits(plan_of(law, {}, {}, inference_tokens), named, flops)
     worst = int(np.argmax(found.edge))
-    _check_split(law, bool(found.edge[worst]), float(flops[worst]))
+    check_split(law, bool(found.edge[worst]), float(flops[worst]))
     return found.params, found.tokens, found.loss
 
 

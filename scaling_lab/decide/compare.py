@@ -19,7 +19,7 @@ from ..engine.result import Fit, Notice, too_few_draws
 from ..engine.solve import one_blas_thread
 from ..engine.uncertainty import distance
 from ..errors import UsageError
-from .allocate import Quantile, plan_for, quantile_of
+from .allocate import Quantile, check_split, held_tokens, plan_for, quantile_of
 from .split import LEAST, MOST, Plan, splits
 
 Floats = NDArray[np.float64]
@@ -176,6 +176,10 @@ def _compare(
         raise UsageError(f"--given {stray[0]}: neither law has such an input")
     plans = [_plan(fit, given, unique_tokens) for fit in (a, b)]
     low, high = _range(flops, [_computes(fit, plan) for fit, plan in zip((a, b), plans, strict=True)])
+    asked = [low, high, *(place["flops"] for place in at if set(place) == {"flops"})]
+    capped = [
+        (which, notice) for which, f, p in zip("AB", (a, b), plans, strict=True) for notice in _capped(f, p, asked)
+    ]
     span = (low / REACH, high * REACH)
     pair = (_curve(a, plans[0], span, 1), _curve(b, plans[1], span, 2))
     wide = Table.over(pair, span[0], low, high, span[1])
@@ -197,7 +201,7 @@ def _compare(
         grid=np.exp(inside.log_c),
         drawn=(_drawn("A", pair[0], inside.a, level), _drawn("B", pair[1], inside.b, level)),
         warnings=(
-            *(Notice(n.code, n.severity, f"{which}: {n.message}") for which, n in _of_fits(a, b, level)),
+            *(Notice(n.code, n.severity, f"{which}: {n.message}") for which, n in (*_of_fits(a, b, level), *capped)),
             *_unlike(pair),
             *_beyond(pair, (low, high), multipliers),
             *_unresolved(crossings, (low, high)),
@@ -500,6 +504,21 @@ def _drawn(name: str, curve: Curve, rows: Floats, level: float) -> Drawn:
 
 def _of_fits(a: Fit, b: Fit, level: float) -> list[tuple[str, Notice]]:
     return [(which, n) for which, fit in (("A", a), ("B", b)) for n in (*no_draws(fit), *too_few_draws(fit, level))]
+
+
+def _capped(fit: Fit, plan: Plan | None, asked: Sequence[float]) -> tuple[Notice, ...]:
+    """A warning where a law that says nothing of repeated data is held at the unique tokens.
+
+    Raises LabError where a compute that is asked for has no best split by the fit itself.
+    """
+    if plan is None:
+        return ()
+    named = {name: np.array([[value]]) for name, value in fit.values.items()}
+    budgets = np.array([flops for flops in asked if np.isfinite(flops) and flops > 0])
+    found = splits(plan, named, budgets)
+    worst = int(np.argmax(found.edge))
+    check_split(fit.entry, bool(found.edge[worst]), float(budgets[worst]))
+    return held_tokens(fit.entry, plan.unique_tokens if found.held.any() else None)
 
 
 def _unlike(pair: tuple[Curve, Curve]) -> tuple[Notice, ...]:

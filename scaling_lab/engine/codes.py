@@ -417,7 +417,7 @@ _ENTRIES = (
         "data-limited",
         "--unique-tokens holds the tokens below the optimum",
         "The split is the best without repeating data; the law does not model repetition, which may do better.",
-        "allocate was asked with --unique-tokens below the best split's tokens.",
+        "allocate or compare was asked with --unique-tokens below the best split's tokens.",
         ("read the loss as an upper end: a few repetitions cost little", "collect more data"),
     ),
     Code(

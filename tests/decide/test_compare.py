@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 from scaling_lab.decide.compare import REACH, Comparison, compare
 from scaling_lab.engine.fit import fit
 from scaling_lab.engine.result import Fit
-from scaling_lab.errors import UsageError
+from scaling_lab.errors import LabError, UsageError
 from scaling_lab.show.compare import comparison
 from tests.conftest import TRUTH, chinchilla_table
 
@@ -164,6 +164,19 @@ def test_laws_of_params_and_tokens_are_compared_along_their_best_splits() -> Non
         need = brentq(lambda u, c=place.flops: frontier(TRUTH, c * np.exp(u)) - frontier(doubled, c), -5, 5)
         assert place.factor.value == pytest.approx(np.exp(need), rel=1e-4)
     assert found.better == "A"
+
+
+def test_a_cap_on_tokens_that_binds_and_a_law_without_a_best_split_are_told() -> None:
+    table = chinchilla_table()
+    plain = fit("chinchilla", table, starts=288, bootstrap=0)
+    held = compare(plain, plain, unique_tokens=1e9)
+    assert [n.message for n in held.warnings if n.code == "SL403"] == [
+        f"{which}: tokens are held at the 1e+09 unique ones: chinchilla does not model repeated data" for which in "AB"
+    ]
+    assert "SL403" not in {n.code for n in compare(plain, plain, unique_tokens=1e15).warnings}
+    sizeless = fit("chinchilla", table, starts=288, bootstrap=0, fix={"A": 1e-9})
+    with pytest.raises(LabError, match=r"chinchilla: .* FLOP have no best split"):
+        compare(plain, sizeless)
 
 
 def test_at_one_model_the_tokens_alone_change() -> None:
