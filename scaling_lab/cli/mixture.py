@@ -89,6 +89,12 @@ def mixture(
     regress: Annotated[
         str | None, typer.Option("--regress", metavar="TABLE", help="No law: regress the table's loss on its shares.")
     ] = None,
+    small: Annotated[
+        str | None,
+        typer.Option(
+            "--small", metavar="TABLE", help="With --regress: learn from these cheaper runs, and carry it over."
+        ),
+    ] = None,
     method: Annotated[str, typer.Option(help="Of --regress: trees, process, ridge, or auto by inner folds.")] = "auto",
     renormalise: Annotated[
         bool, typer.Option("--renormalise", help="With --regress: divide the shares of each row by their sum.")
@@ -123,6 +129,7 @@ def mixture(
             )
         by = regress_mixture(
             regress,
+            small=small,
             method=method,
             bounds=_bounds(bounds),
             strength=strength,
@@ -141,8 +148,8 @@ def mixture(
         return
     from ..decide.mixture import mixture as run
 
-    if map_ or where or renormalise or drop_bad:
-        raise UsageError("--map, --where, --renormalise and --drop-bad-rows are for --regress")
+    if map_ or where or renormalise or drop_bad or small:
+        raise UsageError("--small, --map, --where, --renormalise and --drop-bad-rows are for --regress")
     check_writable(plot)
     check_apart("--plot", plot, *(fits or ()))
     loaded = [Fit.load(path) for path in fits or ()]

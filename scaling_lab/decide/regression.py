@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..engine.result import Notice
 from ..engine.solve import one_blas_thread
-from ..errors import BadInput, MissingExtra, NotEnoughData, UsageError, nearest
+from ..errors import BadInput, LabError, MissingExtra, NotEnoughData, UsageError, nearest
 from ..laws.mixtures import SUM_TOLERANCE
 from ..quantities import SHARE_PREFIX
 from ..tables import Rows, Table, read_table, rows_for
@@ -20,6 +21,7 @@ from .allocate import Quantile
 
 Floats = NDArray[np.float64]
 Predictor = Callable[[Floats], Floats]
+Way = Callable[[Floats, Floats], Predictor]
 SCHEMA = "scaling-lab/mixture-regression/1"
 METHODS = ("trees", "process", "ridge")
 # RegMix (Liu et al. 2024, arXiv:2407.01492): 100,000 mixtures simulated, the best 128 averaged.
@@ -70,6 +72,7 @@ class Regression:
 def regress_mixture(
     table: Any,
     *,
+    small: Any = None,
     method: str = "auto",
     bounds: Mapping[str, tuple[float, float]] | None = None,
     strength: float = 1.0,
@@ -86,20 +89,26 @@ def regress_mixture(
 
     `simulated` mixtures are drawn from a Dirichlet whose mean is that of the table's mixtures and whose parameters sum
     to `strength` times the number of sources; the `top` of least predicted loss are averaged. Draws outside `bounds`
-    are left out. Raises BadInput, NotEnoughData, or MissingExtra.
+    are left out. With `small`, a table of cheaper runs over the same sources, the regression is of those, and `carried`
+    to the table's. Raises BadInput, NotEnoughData, or MissingExtra.
     """
     if method not in ("auto", *METHODS):
         raise UsageError(f"no regression by {method!r}; known: auto, {', '.join(METHODS)}")
     if not (simulated >= top >= 1) or not (np.isfinite(strength) and strength > 0) or not 0 < level < 1:
         raise UsageError("--top is from 1 to --simulated, --strength above zero and --level between 0 and 1")
     names, rows, w, told = shares_of(read_table(table, mapping=mapping, where=where), renormalise, drop_bad)
+    methods = METHODS if method == "auto" else (method,)
+    ways: dict[str, Way] = {one: partial(fitted, one) for one in methods}
+    if small is not None:
+        cheap = shares_of(read_table(small, mapping=mapping, where=where), renormalise, drop_bad)
+        ways, told = _from_small(methods, names, cheap), (*told, *cheap[3])
     errors: dict[str, float] = {}
     ranks: dict[str, float] = {}
     residuals: dict[str, Floats] = {}
-    for one in METHODS if method == "auto" else (method,):
-        residuals[one], errors[one], ranks[one] = inner_errors(one, w, rows.y, seed)
+    for one, way in ways.items():
+        residuals[one], errors[one], ranks[one] = inner_errors(way, w, rows.y, seed)
     taken = min(errors, key=lambda m: errors[m])
-    predict = fitted(taken, w, rows.y)
+    predict = ways[taken](w, rows.y)
     drawn = simulate(w, strength, simulated, np.random.default_rng([seed, 6]), names, bounds or {})
     if len(drawn) < top:
         raise UsageError(
@@ -167,14 +176,33 @@ def shares_of(
     return names, rows, w, ()
 
 
-def inner_errors(method: str, w: Floats, y: Floats, seed: int = 0) -> tuple[Floats, float, float]:
-    """Errors of log loss (n,), their mean size in loss, and the rank correlation, of a method over inner folds."""
+def _from_small(
+    methods: Sequence[str], names: Sequence[str], cheap: tuple[tuple[str, ...], Rows, Floats, tuple[Notice, ...]]
+) -> dict[str, Way]:
+    """By method: how runs (n, m), (n,) over the sources `names` become a predictor, by way of the cheaper ones."""
+    others, rows, w, _ = cheap
+    if set(others) != set(names):
+        lacking = sorted(set(names) ^ set(others))
+        raise BadInput(
+            f"the two tables have different shares: {', '.join(lacking)} is in one of them alone",
+            file=rows.name,
+            fix="name the same sources in both with --map",
+        )
+    w = w[:, [others.index(name) for name in names]]
+    return {one: partial(carried, fitted(one, w, rows.y)) for one in methods}
+
+
+def inner_errors(way: str | Way, w: Floats, y: Floats, seed: int = 0) -> tuple[Floats, float, float]:
+    """Errors of log loss (n,), their mean size in loss, and the rank correlation, over inner folds.
+
+    `way` is one of METHODS, or makes a predictor of mixtures (n, m) and losses (n,).
+    """
     from scipy.stats import spearmanr
 
     fold = np.random.default_rng([seed, 7]).permutation(len(y)) % FOLDS
-    predicted = np.empty(len(y))
+    predicted, make = np.empty(len(y)), partial(fitted, way) if isinstance(way, str) else way
     for k in range(FOLDS):
-        predicted[fold == k] = fitted(method, w[fold != k], y[fold != k])(w[fold == k])
+        predicted[fold == k] = make(w[fold != k], y[fold != k])(w[fold == k])
     rank = float(spearmanr(predicted, y).statistic) if np.ptp(predicted) > 0 else 0.0
     return np.log(y / predicted), float(np.mean(np.abs(predicted - y))), rank
 
@@ -190,6 +218,9 @@ def _trees(w: Floats, y: Floats) -> Predictor:
         import lightgbm
     except ImportError:
         raise MissingExtra("lightgbm", "mixture", "--regress by trees") from None
+    except OSError as fault:
+        # It is installed and lacks a library of the system, as libgomp on a small image.
+        raise LabError(f"lightgbm can't be loaded: {fault}; install that library, or take --method ridge") from None
     settings = {
         "objective": "regression",
         "learning_rate": 0.01,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from scaling_lab.engine.fit import fit
 from tests.cli.test_commands import lab  # noqa: F401  (a fixture)
-from tests.decide.test_mixture import CODE, PROSE, regression_table, shares_table
+from tests.decide.test_mixture import CODE, PROSE, extra, regression_table, shares_table
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,7 @@ def test_it_draws_what_it_found_and_caps_another_fit(folder: Path, lab) -> None:
     assert "share of the mixture" in plot.read_text()
 
 
+@extra
 def test_a_regression_names_the_method_it_took(folder: Path, lab) -> None:  # noqa: F811
     words = ["mixture", "--regress", str(folder / "table.csv"), "--method", "ridge", "--simulated", "2000", "--json"]
     done = lab(*words)
@@ -50,6 +52,48 @@ def test_a_regression_names_the_method_it_took(folder: Path, lab) -> None:  # no
     found = done.json
     assert found["method"] == "ridge"
     assert set(found["inner_mae"]) == {"ridge"}
+    done = lab(*words, "--small", str(folder / "table.csv"))
+    assert done.code == 0, done.err
+    assert done.json["inner_mae"]["ridge"] != found["inner_mae"]["ridge"]
+
+
+@pytest.mark.parametrize(
+    ("method", "package"),
+    [("auto", "lightgbm"), ("trees", "lightgbm"), ("process", "scikit-learn"), ("ridge", "scikit-learn")],
+)
+def test_without_the_extra_a_regression_says_what_to_install(
+    folder: Path,
+    method: str,
+    package: str,
+    lab,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [m for m in sys.modules if m.split(".")[0] in ("sklearn", "lightgbm")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in ("sklearn", "sklearn.linear_model", "sklearn.gaussian_process", "lightgbm"):
+        monkeypatch.setitem(sys.modules, name, None)
+    done = lab("mixture", "--regress", str(folder / "table.csv"), "--method", method)
+    assert done.code == 1
+    assert done.err.count("\n") == 1
+    assert f"needs {package}, which is not installed; run: pip install 'scaling-lab[mixture]'" in done.err
+    # Laws of mixtures need neither.
+    assert lab("mixture", str(folder / "code.json")).code == 0
+
+
+def test_trees_that_lack_a_system_library_are_one_line(folder: Path, lab, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    class Broken:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "lightgbm":
+                raise OSError("libgomp.so.1: cannot open shared object file")
+
+    for name in [m for m in sys.modules if m.split(".")[0] == "lightgbm"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    done = lab("mixture", "--regress", str(folder / "table.csv"), "--method", "trees")
+    assert done.code == 1
+    assert done.err.count("\n") == 1
+    assert "libgomp.so.1" in done.err
+    assert "--method ridge" in done.err
 
 
 @pytest.mark.parametrize(
@@ -61,6 +105,7 @@ def test_a_regression_names_the_method_it_took(folder: Path, lab) -> None:  # no
         (["code.json", "--flops", "1e20"], "are for laws of a ratio"),
         (["code.json", "--weights", "1,2"], "2 weights for 1 fits"),
         (["--regress", "table.csv", "--method", "tree"], "no regression by 'tree'"),
+        (["code.json", "--small", "table.csv"], "are for --regress"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_exit_2(folder: Path, words: list[str], says: str, lab) -> None:  # noqa: F811

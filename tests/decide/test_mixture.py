@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +209,11 @@ def test_the_second_stage_is_the_line_through_both_in_log_n() -> None:
 
 # ---------------------------------------------------------------------------------------------------------- regression
 
+extra = pytest.mark.skipif(
+    find_spec("lightgbm") is None or find_spec("sklearn") is None,
+    reason="regression over mixtures needs: pip install 'scaling-lab[mixture]'",
+)
+
 
 def regression_table(count: int = 120, noise: float = 0.003) -> pd.DataFrame:
     """Mixtures of three sources with a best one inside: code .5, web .3."""
@@ -216,6 +222,7 @@ def regression_table(count: int = 120, noise: float = 0.003) -> pd.DataFrame:
     return pd.DataFrame({name: w[:, i] for i, name in enumerate(SOURCES)} | {"loss": loss})
 
 
+@extra
 def test_regression_finds_a_planted_optimum_and_says_how_well_each_method_did() -> None:
     found = regress_mixture(regression_table(), simulated=20_000)
     assert found.errors[found.method] == min(found.errors.values())
@@ -230,6 +237,7 @@ def test_regression_finds_a_planted_optimum_and_says_how_well_each_method_did() 
     assert kept.shares["w_code"].value <= 0.2
 
 
+@extra
 def test_regression_refuses_sums_and_divides_them_only_when_asked() -> None:
     table = regression_table()
     rounded = table.assign(w_code=table.w_code * 1.05, w_web=table.w_web * 1.05, w_books=table.w_books * 1.05)
@@ -241,6 +249,26 @@ def test_regression_refuses_sums_and_divides_them_only_when_asked() -> None:
     assert sum(q.value for q in found.shares.values()) == pytest.approx(1.0)
 
 
+@extra
+def test_regression_of_cheap_runs_is_carried_to_few_dear_ones() -> None:
+    """Twenty dear runs on another scale: the cheap ones say where the best mixture is."""
+    cheap, dear = regression_table(200), regression_table(200).iloc[::10]
+    dear = dear.assign(loss=0.8 * dear.loss**0.9)
+    alone = regress_mixture(dear, method="process", simulated=5000)
+    found = regress_mixture(dear, small=cheap, method="process", simulated=5000)
+    assert found.rows == 20
+    assert found.errors["process"] < alone.errors["process"]
+    assert found.loss.ci[0] < 0.8 * 2.0**0.9 < found.loss.ci[1]
+    for name, best in zip(SOURCES, (0.5, 0.3, 0.2), strict=True):
+        assert found.shares[name].value == pytest.approx(best, abs=0.08)
+    # The order of the columns says nothing.
+    again = regress_mixture(dear, small=cheap[["loss", *reversed(SOURCES)]], method="process", simulated=5000)
+    assert again.loss.value == pytest.approx(found.loss.value, rel=1e-6)
+    with pytest.raises(BadInput, match="different shares: w_books"):
+        regress_mixture(dear, small=cheap.assign(w_web=cheap.w_web + cheap.w_books).drop(columns="w_books"))
+
+
+@extra
 @pytest.mark.data
 def test_published_tables_come_out_as_well_as_the_reference(data_dir: Path) -> None:
     """RegMix at 1M, Pile-CC: LightGBM reaches .0399, and the choice on the training rows .0346."""
