@@ -551,6 +551,10 @@ def _check(
     for name, value in (("--params-nonvocab", size), ("--flops", flops), ("--width", width)):
         if value is not None and not (np.isfinite(value) and value > 0):
             raise UsageError(f"{name} {value:g} is not a number above zero")
+    if size is not None and flops is not None and flops < six_nd(size, 1.0):
+        raise UsageError(
+            f"--flops {flops:g} pay for less than one token at {format_quantity(size)} parameters; give more"
+        )
     if size is not None and size < 1000:
         raise UsageError(f"--params-nonvocab {size:g} is fewer than 1,000 parameters: give a count, as 7B or 350M")
     if not 0 < level < 1:
@@ -797,6 +801,9 @@ def _apart(answers: Sequence[Answer]) -> tuple[Notice, ...]:
     low, high = (pick(kept, key=lambda a: a.vocab_size) for pick in (min, max))
     if high.vocab_size <= APART * low.vocab_size:
         return ()
+    if low.vocab_size < 1:
+        message = f"{low.approach} has no best vocabulary here: by it the fewer tokens the better, down to none"
+        return (_notice("SL433", message),)
     message = (
         f"the approaches lie a factor {high.vocab_size / low.vocab_size:.3g} apart ({low.approach}: "
         f"{format_quantity(low.vocab_size)}, {high.approach}: {format_quantity(high.vocab_size)}): read the answer as "

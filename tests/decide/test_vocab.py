@@ -174,6 +174,14 @@ def test_a_fit_is_enough_for_the_third_approach(tmp_path: Path) -> None:
         optimal_vocabulary(other, params_nonvocab=1e9)
 
 
+def test_a_vocabulary_term_of_nothing_has_no_best_vocabulary_and_says_so() -> None:
+    frame = planted(0.003).assign(params_vocab=lambda f: f.vocab_size * f.width)
+    found = optimal_vocabulary(fit("vocab", frame, bootstrap=0, fix={"A2": 1e-15}), params_nonvocab=1e9)
+    assert found.answers[2].vocab_size == 0
+    (told,) = [notice.message for notice in found.warnings if notice.code == "SL433"]
+    assert told.startswith("3 parametric has no best vocabulary here")
+
+
 def test_what_a_table_cannot_tell_is_said() -> None:
     frame = planted()
     with pytest.raises(BadInput, match="runs of 1 vocabulary can't tell which is best; give runs of 4 or more"):
@@ -214,6 +222,7 @@ def test_bad_tables_are_refused(change: object, says: str) -> None:
         ({}, "give --params-nonvocab, --flops, or both"),
         ({"params_nonvocab": 7}, "fewer than 1,000 parameters"),
         ({"params_nonvocab": -7e9}, "--params-nonvocab -7e\\+09 is not a number above zero"),
+        ({"params_nonvocab": 7e9, "flops": 4e10}, "--flops 4e\\+10 pay for less than one token at 7B parameters"),
         ({"flops": 1e20, "level": 1.0}, "--level"),
         ({"flops": 1e20, "bootstrap": 5}, "--bootstrap 5"),
     ],
