@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .accounting import average_params, unigram_normalised_loss
+    from .decide.across import Grown, across_sizes
     from .decide.allocate import Allocation, allocate
     from .decide.compare import Comparison, compare
     from .decide.growth import Growth, Speedup, growth, speedup
@@ -61,6 +62,8 @@ _HOME = {
     "Mixture": "decide.mixture",
     "Cap": "decide.mixture",
     "between_sizes": "decide.mixture",
+    "across_sizes": "decide.across",
+    "Grown": "decide.across",
     "regress_mixture": "decide.regression",
     "Regression": "decide.regression",
     "envelope": "decide.isoflop",
@@ -92,6 +95,7 @@ __all__ = [
     "Comparison",
     "Emergence",
     "Fit",
+    "Grown",
     "Growth",
     "LabError",
     "Law",
@@ -104,6 +108,7 @@ __all__ = [
     "Speedup",
     "Vocabulary",
     "__version__",
+    "across_sizes",
     "allocate",
     "average_params",
     "backtest",
