@@ -286,3 +286,21 @@ def test_published_tables_come_out_as_well_as_the_reference(data_dir: Path) -> N
     ridge = np.mean(np.abs(fitted("ridge", w[train], y[train])(w[~train]) - y[~train]))
     assert rank > 0.95
     assert ridge < 2 * inner
+
+
+@extra
+@pytest.mark.data
+def test_runs_at_1m_are_carried_to_60m_as_well_as_the_reference(data_dir: Path) -> None:
+    """RegMix, 1M and 64 runs of 60M -> 192: a line through LightGBM's predictions has .0281, with a ridge .0271."""
+    from scaling_lab.decide.regression import carried, fitted
+
+    frame = pd.read_csv(data_dir / "regmix" / "runs.csv")
+    w = frame[[c for c in frame if c.startswith("w_")]].to_numpy()
+    w, y = w / w.sum(axis=1, keepdims=True), frame.loss_pile_cc.to_numpy()
+    small, large = np.flatnonzero(frame.model == "1M"), np.flatnonzero(frame.model == "60M")
+    train, test = large[:64], large[64:]
+    trees = fitted("trees", w[small], y[small])
+    line = np.poly1d(np.polyfit(trees(w[train]), y[train], 1))
+    assert np.mean(np.abs(line(trees(w[test])) - y[test])) == pytest.approx(0.0281, rel=0.05)
+    by = carried(trees, w[train], y[train])(w[test])
+    assert np.mean(np.abs(by - y[test])) == pytest.approx(0.0271, rel=0.05)
