@@ -98,10 +98,15 @@ def regress_mixture(
         raise UsageError("--top is from 1 to --simulated, --strength above zero and --level between 0 and 1")
     names, rows, w, told = shares_of(read_table(table, mapping=mapping, where=where), renormalise, drop_bad)
     methods = METHODS if method == "auto" else (method,)
+    also: tuple[str, ...] = ()
     ways: dict[str, Way] = {one: partial(fitted, one) for one in methods}
     if small is not None:
         cheap = shares_of(read_table(small, mapping=mapping, where=where), renormalise, drop_bad)
         ways, told = _from_small(methods, names, cheap), (*told, *cheap[3])
+        also = (
+            *cheap[1].notes,
+            f"the regression is of {cheap[1].used} rows of {cheap[1].name}, carried to this table's",
+        )
     errors: dict[str, float] = {}
     ranks: dict[str, float] = {}
     residuals: dict[str, Floats] = {}
@@ -136,7 +141,7 @@ def regress_mixture(
         top=top,
         level=level,
         warnings=(*told, *_outside(names, w, place)),
-        notes=rows.notes,
+        notes=(*rows.notes, *also),
     )
 
 

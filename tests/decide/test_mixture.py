@@ -257,6 +257,7 @@ def test_regression_of_cheap_runs_is_carried_to_few_dear_ones() -> None:
     alone = regress_mixture(dear, method="process", simulated=5000)
     found = regress_mixture(dear, small=cheap, method="process", simulated=5000)
     assert found.rows == 20
+    assert "200 rows" in found.notes[-1]
     assert found.errors["process"] < alone.errors["process"]
     assert found.loss.ci[0] < 0.8 * 2.0**0.9 < found.loss.ci[1]
     for name, best in zip(SOURCES, (0.5, 0.3, 0.2), strict=True):
