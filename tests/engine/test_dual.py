@@ -58,3 +58,57 @@ def test_derivatives(name: str) -> None:
 def test_a_ufunc_without_a_derivative_is_named() -> None:
     with pytest.raises(TypeError, match=r"numpy\.arcsinh"):
         np.arcsinh(Dual.variable(1.0, 0))
+
+
+# Of three parameters and rows x: results for all rows at once, for each row, and of both kinds towards one variable.
+SUMMED = {
+    "a power law with a floor": lambda x, a, b, c: np.exp(a - np.exp(b) * x) + np.exp(c),
+    "common results used by rows": lambda x, a, b, c: np.exp((a / b) * x) * np.log(1.0 + np.exp(a * c)) + (a / b) ** 2,
+    "a variable bent alone and with others": lambda x, a, b, c: np.log1p(np.exp(a * x + b)) * c + np.exp(c) * b + a * a,
+    "the larger of rows": lambda x, a, b, c: np.maximum(np.exp(a * x * b), c) * np.tanh(b * c),
+    "not of every parameter": lambda x, a, b, c: np.exp(b * x) * b,
+    "of no row": lambda x, a, b, c: np.exp(a * b) + c * c,
+}
+
+
+@pytest.mark.parametrize("name", SUMMED)
+@pytest.mark.parametrize("rows", [1, 7])
+def test_sums_over_rows(name: str, rows: int) -> None:
+    rng = np.random.default_rng(0)
+    theta, x = rng.uniform(0.3, 1.2, (4, 3)), np.linspace(0.2, 2.0, rows)
+    f = SUMMED[name](x, *(Dual.variable(theta[:, [i]], i) for i in range(3)))
+    slope, curve, weight = rng.uniform(-1.0, 1.0, (3, 4, rows))
+    grad = np.stack([np.broadcast_to(f.grad.get(i, 0.0), (4, rows)) for i in range(3)], axis=1)
+    bent = np.zeros((4, 3, 3, rows))
+    for (i, j), h in f.hess.items():
+        bent[:, i, j] = bent[:, j, i] = h
+    gauss = np.einsum("bin,bn,bjn->bij", grad, curve, grad)
+    gradient, hessian, square = f.sums(slope, curve, weight, 3)
+    np.testing.assert_allclose(gradient, np.einsum("bin,bn->bi", grad, slope), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(square, np.einsum("bin,bn->bi", grad**2, weight), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(hessian, gauss + np.einsum("bijn,bn->bij", bent, slope), rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(f.sums(slope, curve, weight, 3, straight=True)[1], gauss, rtol=1e-11, atol=1e-13)
+    # And against differences of the function itself.
+    at, h = theta[0], 1e-4
+
+    def total(shift: np.ndarray) -> float:
+        values = np.asarray(SUMMED[name](x, *((at + h * shift)[:, None])))
+        return float(np.sum(slope[0] * values))
+
+    one = np.eye(3)
+    for i in range(3):
+        assert (total(one[i]) - total(-one[i])) / (2 * h) == pytest.approx(gradient[0, i], rel=1e-6, abs=1e-7)
+        for j in range(3):
+            signs = [(s, t, s * t) for s in (1, -1) for t in (1, -1)]
+            second = sum(sign * total(s * one[i] + t * one[j]) for s, t, sign in signs) / (4 * h**2)
+            assert second == pytest.approx((hessian - gauss)[0, i, j], rel=1e-5, abs=2e-6)
+
+
+def test_a_result_that_is_not_taken_spoils_no_derivative() -> None:
+    a, x = Dual.variable(np.array([[2.0]]), 0), np.array([0.0, 3.0])
+    with np.errstate(all="ignore"):  # log 0 and its slope are infinite where the other is the larger
+        f = np.maximum(np.log(a * x) * a, a) * a
+        gradient, hessian, _ = f.sums(np.ones((1, 2)), np.zeros((1, 2)), np.ones((1, 2)), 1)
+    # a² where x is 0; where it is 3 a² log(3 a), as log 6 is above one.
+    assert gradient[0, 0] == pytest.approx(2 * 2.0 + 2 * 2.0 * np.log(6.0) + 2.0)
+    assert hessian[0, 0, 0] == pytest.approx(2.0 + 2 * np.log(6.0) + 3.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 
 import numpy as np
 import pandas as pd
@@ -293,3 +294,28 @@ def test_thinned_rows_are_in_order_and_each_once(points: int) -> None:
 def test_thinned_rows_see_every_kind_of_rows_that_alternate(period: int) -> None:
     share = np.bincount(solve.thinned(5_000 * period) % period, minlength=period) / 5_000
     assert share == pytest.approx(1 / period, abs=0.03)
+
+
+def test_a_parameter_that_moves_nothing_stops_no_other() -> None:
+    # A limit of laws whose terms wear off: the derivatives towards the first cancel, but for what rounding leaves.
+    gradient, hessian = np.array([[1e-20, -1.0]]), np.array([[[-1e-9, 1e-9], [1e-9, 2.0]]])
+    step, promised, _ = solve._damped_steps(
+        gradient, hessian, np.array([[0.0, 2.0]]), np.array([1e-3]), np.full((1, 2), 3.0)
+    )
+    np.testing.assert_allclose(step, [[0.0, 1.0 / (2.0 * 1.001)]])
+    assert promised[0] == pytest.approx(0.25, rel=1e-5)
+
+
+@pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="mallopt is glibc's")
+def test_freed_memory_is_kept() -> None:
+    resource = pytest.importorskip("resource")
+    assert solve.keep_freed_memory()
+
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(20):
+            np.ones(500_000)
+        return int(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+    faults()
+    assert faults() < 1000  # of the 20,000 pages of 4 kB that were written
