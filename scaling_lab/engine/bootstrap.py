@@ -22,6 +22,7 @@ from .solve import (
     gone_on,
     graduated,
     in_chunks,
+    one_blas_thread,
     rounding,
     settled,
     thinned,
@@ -31,6 +32,7 @@ from .solve import (
 Floats = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 Solver = Callable[[Floats, Floats, Floats, tuple[float, ...]], Solutions]
+Further = Callable[[Solutions, Floats, Floats, Floats], Solutions]
 
 # Further resamples, not counted among the replicates, that are fitted both from the optimum and from the best of the
 # whole grid of starts: what they find is where every replicate may start, and one that ends lower from the grid shows
@@ -38,6 +40,8 @@ Solver = Callable[[Floats, Floats, Floats, tuple[float, ...]], Solutions]
 SCOUTS, SCOUT_STARTS, SCOUT_NUMBERS = 16, 12, 400_000
 # Numbers in the weights that a device is given at once.
 DEVICE_NUMBERS = 20_000_000
+# A refit that ran out of steps this share above the lowest of its replicate has more of them: it may yet be the lowest.
+NEAR = 1e-3
 # Of an interrupted bootstrap at least so many replicates are of use.
 LEAST_KEPT = 20
 
@@ -82,6 +86,13 @@ def bootstrap(
         return nothing, account
     kernel = coordinates.kernel(rows.x, float(np.median(np.abs(rows.y))))
     solver = _solver(coordinates, rows, objective, kernel, workers, device, pull)
+
+    def further(ended: Solutions, weights: Floats, target: Floats, lowest: Floats) -> Solutions:
+        if device != "cpu":
+            return ended
+        with one_blas_thread():
+            return gone_on(kernel, ended, target, weights, objective, pull, below=lowest * (1 + NEAR))
+
     scouts, _ = sampler_of(coordinates, rows, objective, theta, resample, seed, stream=4)
     assert scouts is not None
     start, told = _scouted(coordinates, rows, objective, kernel, theta, starts, scouts, workers, pull)
@@ -90,7 +101,7 @@ def bootstrap(
     try:
         for begin in range(0, count, block):
             weights, target, redrawn = sampler.draw(begin, min(begin + block, count))
-            parts.append(_refit(coordinates, rows, objective, solver, start, weights, target))
+            parts.append(_refit(coordinates, rows, objective, solver, further, start, weights, target))
             account["redrawn"] += redrawn
             if progress:
                 progress("bootstrap", min(begin + block, count), count)
@@ -137,7 +148,7 @@ def _solver(
         def part(keep: slice) -> Solutions:
             w = weights if weights.ndim == 1 else weights[keep]
             y = target if target.ndim == 1 else target[keep]
-            return gone_on(kernel, graduated(kernel, begun[keep], y, w, objective, ladder, pull), y, w, objective, pull)
+            return graduated(kernel, begun[keep], y, w, objective, ladder, pull)
 
         return in_chunks(part, len(begun), size, workers)
 
@@ -149,6 +160,7 @@ def _refit(
     rows: Rows,
     objective: Objective,
     solver: Solver,
+    further: Further,
     start: Start,
     weights: Floats,
     target: Floats,
@@ -163,9 +175,13 @@ def _refit(
         scores[:, i] = weights @ terms if terms.ndim == 1 else np.sum(weights * terms, axis=1)
     first = start.known[np.argmin(np.where(np.isfinite(scores), scores, np.inf), axis=1)]
     spread = float(np.median(np.abs(objective.residual(predicted[0], objective.scale(rows.y)))))
-    best = solver(first, weights, target, widths(objective, spread))
+    found = [solver(first, weights, target, widths(objective, spread))]
     for place in start.needed:
-        best = best.better(solver(np.tile(place, (count, 1)), weights, target, widths(objective)))
+        found.append(solver(np.tile(place, (count, 1)), weights, target, widths(objective)))
+    lowest = np.min([np.where(np.isfinite(ended.value), ended.value, np.inf) for ended in found], axis=0)
+    best, *others = (further(ended, weights, target, lowest) for ended in found)
+    for ended in others:
+        best = best.better(ended)
     return best
 
 

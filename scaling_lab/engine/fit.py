@@ -538,14 +538,7 @@ def _audited(
         rounds += 1
         begun = random_points(coordinates, rows, settings.audit, rng)
         # Half of them straight down: wider objectives first lead every start to one valley, where there may be several.
-        half = len(begun) // 2
-        found = Solutions.join(
-            [
-                _polish(coordinates, rows, settings, part, pull, straight=straight)
-                for part, straight in ((begun[half:], False), (begun[:half], True))
-                if len(part)
-            ]
-        )
+        found = _polish(coordinates, rows, settings, begun, pull, straight=len(begun) // 2)
         best = float(np.min(_reached(ended)))
         ended = Solutions.join([ended, found])
         if _nearly(float(np.min(_reached(found))), rows.used) >= best:
@@ -602,27 +595,30 @@ def _polish(
     theta: Floats,
     pull: Pull | None = None,
     *,
-    straight: bool = False,
+    straight: int = 0,
 ) -> Solutions:
-    """The minima that starts (B, p) lead to, by way of those of wider objectives unless `straight`.
+    """The minima that starts (B, p) lead to, by way of those of wider objectives but for the first `straight` of them.
 
-    Where rows are very many, the starts go to the minima of some of them first. From there on those that met there go
-    on as one.
+    Those come last of the answer. Where rows are very many, the starts go to the minima of some of them first. From
+    there on those that met there go on as one.
     """
     objective = settings.objective
-    ladder = () if straight else widths(objective)
     kept = thinned(rows.used)
     if len(kept) < rows.used:
-        near = _polish(coordinates, rows.take(kept), settings, theta, pull)
+        near = _polish(coordinates, rows.take(kept), settings, theta, pull, straight=straight)
         theta, met = _meetings(near, len(kept))
-        ladder = ()
+        straight = len(theta)
     target = objective.scale(rows.y)
     kernel = coordinates.kernel(rows.x, float(np.median(np.abs(rows.y))))
 
-    def solve(part: slice) -> Solutions:
-        return graduated(kernel, theta[part], target, rows.weights, objective, ladder, pull)
+    def solve(begun: Floats, ladder: tuple[float, ...]) -> Solutions:
+        def some(part: slice) -> Solutions:
+            return graduated(kernel, begun[part], target, rows.weights, objective, ladder, pull)
 
-    ended = in_chunks(solve, len(theta), chunk_size(rows.used, kernel.block), settings.workers)
+        return in_chunks(some, len(begun), chunk_size(rows.used, kernel.block), settings.workers)
+
+    ways = ((theta[straight:], widths(objective)), (theta[:straight], ()))
+    ended = Solutions.join([solve(begun, ladder) for begun, ladder in ways if len(begun)])
     if settings.audit:
         ended = gone_on(kernel, ended, target, rows.weights, objective, pull, most=WENT_ON)
     return ended if len(kept) == rows.used else ended.take(met)

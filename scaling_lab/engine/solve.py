@@ -507,12 +507,14 @@ def gone_on(
     objective: Objective,
     pull: Pull | None = None,
     most: int | None = None,
+    below: Floats | None = None,
 ) -> Solutions:
     """The same starts, where those that ran out of steps (the `most` lowest of them) have had three times as many more.
 
+    With `below` (b,) only those that ended no higher than that.
     A term that the data drive to nothing is slow to go: all others settle between each two steps of its own.
     """
-    slow = np.flatnonzero(ended.status == MAX_ITERATIONS)
+    slow = np.flatnonzero((ended.status == MAX_ITERATIONS) & (True if below is None else ended.value <= below))
     slow = slow[np.argsort(ended.value[slow], kind="stable")][:most]
     if not slow.size:
         return ended

@@ -319,3 +319,19 @@ def test_freed_memory_is_kept() -> None:
 
     faults()
     assert faults() < 1000  # of the 20,000 pages of 4 kB that were written
+
+
+def test_only_starts_low_enough_go_on() -> None:
+    target, weights = np.log(np.array([3.0, 2.0, 1.0])), np.ones(3)
+
+    def model(theta: np.ndarray) -> Dual:
+        return np.exp(Dual.variable(theta[:, [0]], 0)) * np.ones(3)
+
+    short = newton(model, np.array([[4.0], [4.0]]), target, weights, Objective("l2"), max_steps=1)
+    assert (short.status == solve.MAX_ITERATIONS).all()
+    ended = solve.gone_on(model, short, target, weights, Objective("l2"), below=short.value * np.array([1.0, 0.5]))
+    np.testing.assert_allclose(ended.theta[0], np.mean(target), rtol=1e-9)
+    assert ended.status[0] == solve.CONVERGED
+    assert ended.steps[0] > short.steps[0]
+    assert ended.status[1] == solve.MAX_ITERATIONS
+    assert ended.theta[1] == short.theta[1]
