@@ -620,7 +620,9 @@ def _polish(
     ways = ((theta[straight:], widths(objective)), (theta[:straight], ()))
     ended = Solutions.join([solve(begun, ladder) for begun, ladder in ways if len(begun)])
     if settings.audit:
-        ended = gone_on(kernel, ended, target, rows.weights, objective, pull, most=WENT_ON)
+        # Of starts by two ways as many of each.
+        most = WENT_ON * sum(len(begun) > 0 for begun, _ in ways)
+        ended = gone_on(kernel, ended, target, rows.weights, objective, pull, most=most)
     return ended if len(kept) == rows.used else ended.take(met)
 
 

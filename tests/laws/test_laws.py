@@ -134,7 +134,8 @@ def test_every_law_recovers_its_own_parameters(world: World) -> None:
 @WORLD
 def test_planted_parameters_lie_in_their_intervals_under_noise(world: World, tmp_path: Path) -> None:
     table = world.table(noise=world.noise)
-    found = fit(world.law, table, bootstrap=120, starts=576)
+    # A quarter of the usual starts find the optimum of all laws but those of a dozen parameters.
+    found = fit(world.law, table, bootstrap=120, starts=576 if len(world.params) < 12 else 2304)
     for parameter, want in world.params.items():
         estimate = found.params[parameter]
         # A place of reference is held where it was planted, to rounding.
