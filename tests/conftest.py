@@ -14,6 +14,12 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("SCALING_LAB_DATA", ROOT.parent / "shared" / "data"))
 
 
+@pytest.fixture(autouse=True)
+def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prints are as wide as on a pipe, whatever terminal the tests run in; parallel workers inherit a narrow one."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of public tables; the test is skipped where it is absent."""

@@ -269,7 +269,7 @@ def test_a_law_that_cannot_be_fitted_is_named(write: Write, tmp_path: Path) -> N
     done, error, _ = run(write(few))
     [outcome] = done.outcomes
     if error is None:
-        assert [law["law"] for law in outcome.laws] == ["hestness"]
+        assert [law["law"] for law in outcome.laws] == [*("hestness", "kaplan-d", "hestness-regions")]
         assert "4 usable rows" in outcome.failed_laws["chinchilla"]
     done, error, _ = run(write(A.replace("a.csv", "few.csv")))
     assert error is not None
@@ -292,7 +292,7 @@ def test_all_laws_of_a_table(write: Write) -> None:
     chinchilla_table().drop(columns="params").to_csv(path.parent / "c.csv", index=False)
     done, error, _ = run(write(no_params))
     assert error is None
-    assert [law["law"] for law in done.outcomes[0].laws] == ["hestness"]
+    assert [law["law"] for law in done.outcomes[0].laws] == [*("hestness", "kaplan-d", "hestness-regions")]
 
 
 # -------------------------------------------------------------------------------------------------------- command line

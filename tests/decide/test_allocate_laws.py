@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -50,7 +51,8 @@ def test_more_unique_tokens_never_hurt_and_need_less_compute() -> None:
         loss.append(splits(plan, p, np.array([1e23])).loss[0])
         needed.append(least_flops(plan, p, 2.3)[0])
     assert loss == sorted(loss, reverse=True)
-    assert needed == sorted(needed, reverse=True)
+    # The last two may be one figure, but for rounding: the tokens there are more than the budget needs.
+    assert all(later <= before * (1 + 1e-9) for before, later in itertools.pairwise(needed))
 
 
 def test_a_fit_of_repeated_data_asks_for_the_unique_tokens_and_tells_epochs() -> None:

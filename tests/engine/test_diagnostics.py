@@ -119,7 +119,7 @@ def test_thresholds_are_quoted_from_where_they_are_used(monkeypatch: pytest.Monk
 
 
 def test_an_unknown_code_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"'SL330'; did you mean 'SL3\d\d'"):
+    with pytest.raises(UsageError, match=r"'SL330'; did you mean 'SL\d\d\d'"):
         codes.get_code("SL330")
 
 

@@ -39,6 +39,15 @@ def test_what_was_written_returns_whole(law: str, bootstrap: int, tmp_path: Path
     assert to_json(again.to_dict()) == to_json(first.to_dict())
 
 
+def test_a_fit_of_a_law_that_the_catalogue_has_not_asks_for_its_file(contents: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "fit.json"
+    path.write_text(json.dumps(contents | {"law": "foo"}))
+    with pytest.raises(
+        BadInput, match=r"fit\.json: is a fit of the law 'foo', which the catalogue has not; give .*--law-file"
+    ):
+        Fit.load(path)
+
+
 def test_a_held_parameter_at_zero_returns_too(tmp_path: Path) -> None:
     first = fit("hestness", chinchilla_table(), starts=64, bootstrap=6, fix={"gamma": 0.0})
     assert Fit.load(first.save(tmp_path / "fit.json")).values["gamma"] == 0
@@ -79,7 +88,6 @@ DAMAGED: dict[str, tuple[Change, str]] = {
     "a draw below zero": (put("draws", "values", 3, 1, -4.0), "a draw of A is -4"),
     "another law": (put("law", "hestness"), "params are"),
     "a law with fewer parameters": (put("law", "chinchilla-tied"), "chinchilla-tied has E, A, B, alpha"),
-    "an unknown law": (put("law", "foo"), "no law named 'foo'"),
     "a law that is no text": (put("law", ["chinchilla"]), "no law named"),
     "an unknown target": (put("target", "accuracy"), "target 'accuracy'"),
     "a floor below zero": (put("params", "E", "value", -5), "params.E.value is -5"),

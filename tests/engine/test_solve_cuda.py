@@ -53,7 +53,7 @@ def test_answers_agree_to_1e_8(name: str, objective: Objective, device: str) -> 
     ours, theirs = both(name, objective, device, (0.03,))
     # Some laws miss this table's other input and run away on some resamples: those have no answer to agree on.
     good = settled(ours.status)
-    assert good.mean() > 0.5
+    assert good.sum() >= 8
     assert (theirs.status == ours.status)[good].all()
     np.testing.assert_allclose(theirs.value[good], ours.value[good], rtol=1e-8)
     inside = ours.status == 0
