@@ -57,7 +57,8 @@ def test_answers_agree_to_1e_8(name: str, objective: Objective, device: str) -> 
     assert (theirs.status == ours.status)[good].all()
     np.testing.assert_allclose(theirs.value[good], ours.value[good], rtol=1e-8)
     inside = ours.status == 0
-    np.testing.assert_allclose(theirs.theta[inside], ours.theta[inside], atol=1e-8 * 20)
+    # Along a flat valley values that agree to 1e-8 leave places further apart: about the root of that.
+    np.testing.assert_allclose(theirs.theta[inside], ours.theta[inside], atol=1e-5)
 
 
 @DEVICES
