@@ -12,7 +12,7 @@ from ..errors import BadInput, UsageError, nearest
 from ..quantities import SHARE_PREFIX, quantity
 
 Domain = Literal["positive", "negative", "real", "between"]
-Family = Literal["size", "data", "mixture", "vocabulary", "experts", "task", "growth", "own"]
+Family = Literal["size", "data", "mixture", "vocabulary", "experts", "task", "growth", "curve", "hyperparameter", "own"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
 
