@@ -31,8 +31,11 @@ def both(
     x = {"params": table.params.to_numpy(), "tokens": table.tokens.to_numpy()}
     x["flops"] = 6 * x["params"] * x["tokens"]
     y = table.loss.to_numpy()
-    if not set(law.inputs) <= set(x):  # it has a world of its own
-        x, y = dict(WORLDS[name].x), WORLDS[name].table(noise=0.01)[law.target].to_numpy()
+    if not set(law.inputs) <= set(x):
+        # At the noise of its own world: at .01, of which resamples keep two rows in three, the terms of params and of
+        # width and depth are one flat valley, where starts end apart or not at all, whichever solver walks it.
+        world = WORLDS[name]
+        x, y = dict(world.x), world.table(noise=world.noise)[law.target].to_numpy()
     x = {key: x[key] for key in law.inputs}
     coordinates = Coordinates(law, fix or {})
     target, n = objective.scale(y), len(y)
@@ -53,12 +56,11 @@ def test_answers_agree_to_1e_8(name: str, objective: Objective, device: str) -> 
     ours, theirs = both(name, objective, device, (0.03,))
     # Some laws miss this table's other input and run away on some resamples: those have no answer to agree on.
     good = settled(ours.status)
-    assert good.sum() >= 8
+    assert good.mean() > 0.5
     assert (theirs.status == ours.status)[good].all()
     np.testing.assert_allclose(theirs.value[good], ours.value[good], rtol=1e-8)
     inside = ours.status == 0
-    # Along a flat valley values that agree to 1e-8 leave places further apart: about the root of that.
-    np.testing.assert_allclose(theirs.theta[inside], ours.theta[inside], atol=1e-5)
+    np.testing.assert_allclose(theirs.theta[inside], ours.theta[inside], atol=1e-8 * 20)
 
 
 @DEVICES
