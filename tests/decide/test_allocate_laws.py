@@ -45,14 +45,18 @@ def test_data_without_a_limit_are_chinchilla_s() -> None:
 
 def test_more_unique_tokens_never_hurt_and_need_less_compute() -> None:
     p = named("data-constrained-tied", "muennighoff2023")
-    loss, needed = [], []
-    for unique in (1e10, 1e11, 1e12):
+    loss, needed, epochs = [], [], []
+    for unique in (1e10, 2e10, 5e10, 1e11, 1e12):
         plan = plan_of(LAWS["data-constrained-tied"], {}, {}, 0.0, unique)
         loss.append(splits(plan, p, np.array([1e23])).loss[0])
-        needed.append(least_flops(plan, p, 2.3)[0])
-    assert loss == sorted(loss, reverse=True)
-    # The last two may be one figure, but for rounding: the tokens there are more than the budget needs.
-    assert all(later <= before * (1 + 1e-9) for before, later in itertools.pairwise(needed))
+        budget = least_flops(plan, p, 2.3)
+        needed.append(budget[0])
+        epochs.append(splits(plan, p, budget).tokens[0] / unique)
+    assert all(more < less for less, more in itertools.pairwise(loss))
+    assert all(more < less for less, more in itertools.pairwise(needed[:4]))
+    # Where the best split stays below both of two limits, the limits say nothing and the budgets are one.
+    assert epochs[2] > 1 > epochs[3] > epochs[4]
+    assert needed[4] == pytest.approx(needed[3], rel=1e-9)
 
 
 def test_a_fit_of_repeated_data_asks_for_the_unique_tokens_and_tells_epochs() -> None:
