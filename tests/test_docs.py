@@ -88,10 +88,11 @@ def test_every_example_runs(script: Path, folder: Path) -> None:
     assert "Warning" not in done.stderr
 
 
-def test_the_example_tables_are_what_their_script_makes(tmp_path: Path) -> None:
-    runpy.run_path(str(ROOT / "examples" / "make_tables.py"))["main"](tmp_path)
+@pytest.mark.parametrize(("script", "count"), [("make_tables", 6), ("make_mixture_tables", 4)])
+def test_the_example_tables_are_what_their_script_makes(script: str, count: int, tmp_path: Path) -> None:
+    runpy.run_path(str(ROOT / "examples" / f"{script}.py"))["main"](tmp_path)
     made = sorted(tmp_path.rglob("*.csv"))
-    assert len(made) == 6
+    assert len(made) == count
     for path in made:
         assert path.read_bytes() == (ROOT / "examples" / path.relative_to(tmp_path)).read_bytes(), path.name
 
