@@ -139,62 +139,60 @@ def _ladder_bpb(x: dict[str, Array], E: Array, A: Array, B: Array, alpha: Array,
     return E + A * x["params"] ** -alpha + B * x["tokens"] ** -beta
 
 
-LADDER_BPB = register(
-    Law(
-        name="ladder-bpb",
-        title="Bits per byte of the right answer in model and data (step 1 of a model ladder)",
-        source=f"{LADDER}, step 1",
-        family="task",
-        target="bpb",
-        identifiability=_ONE_RATIO,
-        inputs=("params", "tokens"),
-        params=(
-            _E,
-            Param("A", "bits/byte", (1e-1, 1e5), "finite-model term at N = 1"),
-            Param("B", "bits/byte", (1e-1, 1e6), "finite-data term at D = 1"),
-            _ALPHA,
-            _BETA,
-        ),
-        formula="E + A / params**alpha + B / tokens**beta",
-        predict=_ladder_bpb,
-        linear=("E", "A", "B"),
-        powers=(Power("E"), Power("A", "params", "alpha", -1), Power("B", "tokens", "beta", -1)),
-        priors={"E": _FLOOR_PRIOR, "alpha": _EXPONENT_PRIOR, "beta": _EXPONENT_PRIOR},
-        notes=(
-            "The form of `chinchilla` for another target. N counts the output head and no input embedding: "
-            "--params-column params_nonembed_head. The paper takes the mean of a run's last five evaluations as its "
-            "final one (decide.tasks.final_means)."
-        ),
-    )
-)
-
-
 def _ladder_bpb_tied(x: dict[str, Array], E: Array, A: Array, B: Array, alpha: Array) -> Array:
-    return E + A * x["params"] ** -alpha + B * x["tokens"] ** -alpha
+    return _ladder_bpb(x, E, A, B, alpha, alpha)
 
 
-LADDER_BPB_TIED = register(
-    Law(
-        name="ladder-bpb-tied",
-        title="Bits per byte of the right answer in model and data, one exponent for both",
-        source=f"{LADDER}, step 1, alpha = beta",
-        family="task",
-        target="bpb",
-        identifiability=_ONE_RATIO,
-        inputs=("params", "tokens"),
-        params=(
-            _E,
-            Param("A", "bits/byte", (1e-1, 1e5), "finite-model term at N = 1"),
-            Param("B", "bits/byte", (1e-1, 1e6), "finite-data term at D = 1"),
-            Param("alpha", "", (0.02, 1.2), "exponent of both terms"),
-        ),
-        formula="E + A / params**alpha + B / tokens**alpha",
-        predict=_ladder_bpb_tied,
-        linear=("E", "A", "B"),
-        powers=(Power("E"), Power("A", "params", "alpha", -1), Power("B", "tokens", "alpha", -1)),
-        priors={"E": _FLOOR_PRIOR, "alpha": _EXPONENT_PRIOR},
-        notes="Steadier than `ladder-bpb` on ladders of a few sizes.",
+def _in_model_and_data(
+    name: str, title: str, source: str, predict: Callable[..., Any], model: Param, data: Param, notes: str
+) -> Law:
+    """Step 1 in params and tokens, whose exponents `model` and `data` may be one and the same."""
+    exponents = tuple(dict.fromkeys((model, data)))
+    return register(
+        Law(
+            name=name,
+            title=title,
+            source=source,
+            family="task",
+            target="bpb",
+            identifiability=_ONE_RATIO,
+            inputs=("params", "tokens"),
+            params=(
+                _E,
+                Param("A", "bits/byte", (1e-1, 1e5), "finite-model term at N = 1"),
+                Param("B", "bits/byte", (1e-1, 1e6), "finite-data term at D = 1"),
+                *exponents,
+            ),
+            formula=f"E + A / params**{model.name} + B / tokens**{data.name}",
+            predict=predict,
+            linear=("E", "A", "B"),
+            powers=(Power("E"), Power("A", "params", model.name, -1), Power("B", "tokens", data.name, -1)),
+            priors={"E": _FLOOR_PRIOR} | {exponent.name: _EXPONENT_PRIOR for exponent in exponents},
+            notes=notes,
+        )
     )
+
+
+LADDER_BPB = _in_model_and_data(
+    "ladder-bpb",
+    "Bits per byte of the right answer in model and data (step 1 of a model ladder)",
+    f"{LADDER}, step 1",
+    _ladder_bpb,
+    _ALPHA,
+    _BETA,
+    "The form of `chinchilla` for another target. N counts the output head and no input embedding: "
+    "--params-column params_nonembed_head. The paper takes the mean of a run's last five evaluations as its final one "
+    "(decide.tasks.final_means).",
+)
+_BOTH = Param("alpha", "", (0.02, 1.2), "exponent of both terms")
+LADDER_BPB_TIED = _in_model_and_data(
+    "ladder-bpb-tied",
+    "Bits per byte of the right answer in model and data, one exponent for both",
+    f"{LADDER}, step 1, alpha = beta",
+    _ladder_bpb_tied,
+    _BOTH,
+    _BOTH,
+    "Steadier than `ladder-bpb` on ladders of a few sizes.",
 )
 
 
