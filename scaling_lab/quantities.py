@@ -132,10 +132,13 @@ QUANTITIES: dict[str, Quantity] = _table(
         ),
         "nonnegative",
     ),
+    Quantity("min_steps", "steps", "steps that training would have taken at an endless batch S_min", ("S_min",)),
+    Quantity("steps_since", "steps", "steps since something was learnt best"),
     Quantity("lr_max", "", "peak learning rate", ("peak_lr", "max_lr", "learning_rate_peak")),
     Quantity("warmup_steps", "steps", "steps of learning-rate warm-up", (), "nonnegative"),
     Quantity("batch_tokens", "tokens", "tokens in one optimizer step", ("batch_size_in_tokens", "tokens_per_step")),
     Quantity("batch_sequences", "sequences", "sequences in one optimizer step"),
+    Quantity("critical_batch_tokens", "tokens", "critical batch size", ("B_crit", "bcrit")),
     Quantity("seq_len", "tokens", "tokens in one sequence", ("context_length", "block_size", "seq_length")),
     Quantity("schedule", "", "name of the learning-rate schedule", ("schedule_name",), "text"),
     Quantity("seed", "", "random seed of the run", (), "real"),
@@ -170,6 +173,10 @@ QUANTITIES: dict[str, Quantity] = _table(
         "error", "share", "share of a task's items that are wrong, or the mean of several tasks", ("err",), "share"
     ),
     Quantity("pass_rate", "share", "chance that one sampled answer is right", ("pass_until",), "share"),
+    Quantity("retention", "share", "share of a gain in log probability that is left; 1 is all of it", (), "real"),
+    Quantity("logprob", "nats", "log probability of a probe's target", ("log_prob", "log_probability"), "real"),
+    Quantity("grad_sq_small", "", "squared norm of the gradient over a small batch (mean over ranks)"),
+    Quantity("grad_sq_big", "", "squared norm of the gradient over the whole batch"),
     Quantity("bleu", "BLEU", "BLEU score of translations", (), "nonnegative"),
 )
 
