@@ -16,6 +16,7 @@ FAMILY_TITLES = {
     "vocabulary": "Vocabulary",
     "task": "Downstream tasks",
     "growth": "Growing models",
+    "hyperparameter": "Learning rate and batch size",
 }
 
 

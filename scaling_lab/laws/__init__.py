@@ -7,6 +7,7 @@ from . import (  # noqa: F401  (register theirs)
     broken,
     experts,
     growth,
+    hyper,
     mixtures,
     pools,
     repetition,
