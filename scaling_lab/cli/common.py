@@ -106,6 +106,14 @@ LawFileOption = Annotated[
         help="Add a law of your own to the catalogue: a Python file (which is run), and the Law in it.",
     ),
 ]
+GivenOption = Annotated[
+    list[str] | None,
+    typer.Option("--given", metavar="NAME=NUMBER", help="Hold a further input of the law, e.g. sparsity=0.9."),
+]
+UniqueTokensOption = Annotated[
+    float | None,
+    number_option("--unique-tokens", help="Tokens that exist: none is repeated, unless the law models that."),
+]
 LevelOption = Annotated[float, typer.Option("--level", help="Probability that an interval aims at.")]
 
 

@@ -10,12 +10,14 @@ from .common import (
     DropBadOption,
     FailOnOption,
     FitArgument,
+    GivenOption,
     JsonOption,
     LevelOption,
     MapOption,
     ParamsColumnOption,
     SeedOption,
     TableArgument,
+    UniqueTokensOption,
     WhereOption,
     check_apart,
     fail_on,
@@ -37,14 +39,8 @@ def allocate(
     inference_tokens: Annotated[
         float, number_option("--inference-tokens", help="Tokens to serve, at 2 FLOP a parameter each.")
     ] = 0.0,
-    unique_tokens: Annotated[
-        float | None,
-        number_option("--unique-tokens", help="Tokens that exist: none is repeated, unless the law models that."),
-    ] = None,
-    given: Annotated[
-        list[str] | None,
-        typer.Option("--given", metavar="NAME=NUMBER", help="Hold a further input of the law, e.g. sparsity=0.9."),
-    ] = None,
+    unique_tokens: UniqueTokensOption = None,
+    given: GivenOption = None,
     rules: Annotated[bool, typer.Option("--rules", help="Show what rules of thumb would do with the budget.")] = False,
     level: LevelOption = 0.9,
     fail: FailOnOption = None,

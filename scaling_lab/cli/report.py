@@ -6,12 +6,15 @@ from typing import Annotated
 
 import typer
 
+from ..errors import UsageError
 from .common import (
     DropBadOption,
+    GivenOption,
     JsonOption,
     LevelOption,
     MapOption,
     ParamsColumnOption,
+    UniqueTokensOption,
     WhereOption,
     check_apart,
     number_option,
@@ -21,6 +24,7 @@ from .common import (
     progress_bar,
     show,
     show_json,
+    values,
     warn,
 )
 
@@ -48,6 +52,8 @@ def report(
         list[str] | None, typer.Option("--at", metavar="params=7B,tokens=1.4T", help="Points the page answers for.")
     ] = None,
     flops: Annotated[float | None, number_option("--flops", help="A budget to allocate on the page.")] = None,
+    unique_tokens: UniqueTokensOption = None,
+    given: GivenOption = None,
     backtest_table: Annotated[
         str | None, typer.Option("--backtest", metavar="TABLE", help="Also backtest these laws on a table.")
     ] = None,
@@ -68,6 +74,8 @@ def report(
     from ..files import check_writable
     from ..show.report import write_report
 
+    if flops is None and (given or unique_tokens is not None):
+        raise UsageError("--given and --unique-tokens are of the split that --flops asks for; give --flops too")
     check_writable(out)
     check_apart("--out", out, *fits, backtest_table)
     loaded = [Fit.load(path) for path in fits]
@@ -87,7 +95,11 @@ def report(
             )
         ]
     predictions = predict(loaded[0], points(at), level) if at else None
-    split = allocate(loaded[0], flops, level=level) if flops is not None else None
+    split = (
+        allocate(loaded[0], flops, unique_tokens=unique_tokens, given=values(given, "--given"), level=level)
+        if flops is not None
+        else None
+    )
     path = write_report(out, loaded, backtests=tests, question=question, predictions=predictions, allocation=split)
     for fit in loaded:
         warn(own_warnings(fit), of=fit.law if len(loaded) > 1 else "")

@@ -164,10 +164,19 @@ def _allocated(fit: Fit, found: Allocation) -> str:
 
     low, high = found.loss.ci or (found.loss.value, found.loss.value)
     loss = f"{words.clean(fit.target)} {words.fixed(found.loss.value, low, high)} ({words.span(low, high)})"
+    spent = {getattr(found, "size", "params"): found.params, getattr(found, "data", "tokens"): found.tokens}
+    spent |= getattr(found, "further", {})
+    *first, last = (one(name, quantity) for name, quantity in spent.items())
     return (
-        f"{fit.law} spends {words.amount('flops', value_of(found.flops))} best on {one('params', found.params)} and "
-        f"{one('tokens', found.tokens)}, for {loss}; intervals at {words.percent(getattr(found, 'level', 0.9))}."
+        f"{fit.law}{held(found)} spends {words.amount('flops', value_of(found.flops))} best on {', '.join(first)} and "
+        f"{last}, for {loss}; intervals at {words.percent(getattr(found, 'level', 0.9))}."
     )
+
+
+def held(found: Allocation) -> str:
+    """What a split was asked to hold, as an addition to a heading; empty where it was free."""
+    given: Mapping[str, float] = getattr(found, "given", {})
+    return "".join(f", with {words.amount(name, value)}" for name, value in given.items())
 
 
 def between(quantity: Between, write: Callable[[float], str]) -> str:

@@ -20,7 +20,7 @@ from ..errors import UsageError
 from ..files import made_by, plain, write_text
 from ..quantities import format_quantity
 from . import curves, members, plot, words
-from .answer import Allocation, Between, between, complete, matching, point_of, same_table, tight, value_of
+from .answer import Allocation, Between, between, complete, held, matching, point_of, same_table, tight, value_of
 from .answer import answer as tell
 from .answer import question as ask
 
@@ -171,19 +171,28 @@ def _prediction_table(found: Predictions | None, measured: Mapping[str, Any] | N
 def _allocation_table(found: Allocation | None) -> dict[str, Any] | None:
     if found is None:
         return None
-    names = {"params": "parameters N", "tokens": "tokens D", "tokens_per_param": "tokens per parameter"}
-    rows = []
-    for key, name in names.items():
-        quantity: Between | None = getattr(found, key, None)
-        if quantity is not None:
-            rows.append([name, format_quantity(quantity.value), between(quantity, format_quantity).strip(" ()") or "-"])
+    size, data = getattr(found, "size", "params"), getattr(found, "data", "tokens")
+    asked: list[tuple[str, Between | None]] = [
+        (words.label(size), found.params),
+        ("tokens D" if data == "tokens" else words.label(data), found.tokens),
+        *((words.label(name), value) for name, value in getattr(found, "further", {}).items()),
+        (f"{data} per parameter", getattr(found, "tokens_per_param", None)),
+        ("epochs", getattr(found, "epochs", None)),
+    ]
+    rows = [
+        [name, format_quantity(q.value), between(q, format_quantity).strip(" ()") or "-"]
+        for name, q in asked
+        if q is not None
+    ]
     low, high = found.loss.ci or (found.loss.value, found.loss.value)
-    rows.append(["loss", words.fixed(found.loss.value, low, high), words.span(low, high)])
+    target = words.clean(getattr(found, "target", "loss"))
+    rows.append([target, words.fixed(found.loss.value, low, high), words.span(low, high)])
     near = getattr(found, "near_optimal_params", None)
     return {
         "flops": words.amount("flops", value_of(found.flops)),
         "level": words.percent(getattr(found, "level", 0.9)),
         "rows": rows,
+        "held": held(found),
         "near": " to ".join(map(format_quantity, near)) if near else "",
     }
 

@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 
 from scaling_lab.cli import main
+from scaling_lab.quantities import format_quantity
 from tests.conftest import chinchilla_table
+from tests.laws.worlds import WORLDS
 
 
 class Done:
@@ -274,6 +276,28 @@ def test_a_report_says_what_its_allocation_is_warned_of(lab, table: Path) -> Non
     done = lab("report", "fit.json", "--flops", "0", "--out", "none.html")
     assert done.code == 2
     assert "--flops 0 is not a number above zero" in done.err
+
+
+def test_a_report_s_split_holds_what_is_given_as_allocate_s_does(lab, tmp_path: Path) -> None:
+    WORLDS["moe-granularity"].table(noise=0.002).to_csv("fine.csv", index=False)
+    lab("fit", "moe-granularity", "fine.csv", "--starts", 144, "--bootstrap", 20, "--out", "fine.json")
+    held = ("--flops", "1e21", "--given", "granularity=4")
+    split = lab("allocate", "fine.json", *held, "--json").json
+    assert lab("report", "fine.json", *held, "--out", "held.html").code == 0
+    page = Path("held.html").read_text()
+    assert "best split of 1e21 FLOP, with granularity = 4" in page
+    assert format_quantity(split["params"]["value"]) in page
+    assert lab("report", "fine.json", "--flops", "1e21", "--out", "open.html").code == 0
+    free = lab("allocate", "fine.json", "--flops", "1e21", "--json").json["further"]["granularity"]["value"]
+    assert f'granularity</th><td class="n">{format_quantity(free)}<' in Path("open.html").read_text()
+    for words, says in (
+        (("--given", "granularity=4"), "give --flops too"),
+        (("--unique-tokens", "1e9"), "give --flops too"),
+        (("--flops", "1e21", "--given", "sparsity=.5"), "the further inputs of moe-granularity are granularity"),
+    ):
+        done = lab("report", "fine.json", *words, "--out", "none.html")
+        assert (done.code, Path("none.html").exists()) == (2, False)
+        assert says in done.err
 
 
 def test_no_result_overwrites_what_it_is_made_from(lab, table: Path, tmp_path: Path) -> None:
