@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "scaling_lab"
 # Each room may import the rooms before it. proxy stands beside engine and sees nothing above tables.
 FLOORS = [
     ["__init__", "errors"],
-    ["quantities", "files", "accounting", "schedules", "smoothing"],
-    ["domains"],
+    ["quantities", "files", "accounting", "smoothing"],
+    ["domains", "schedules"],
     ["tables"],
     ["laws", "ingest"],
     ["engine"],
