@@ -64,6 +64,9 @@ KEPT_BASINS = 10
 WENT_ON = 12
 # Numbers in an array of the bases of linear parameters.
 LINEAR_BLOCK = 300_000
+# A linear term below this size, or above one over it, for a coefficient of one, is none: its square, or a coefficient
+# that shows, would leave floating point.
+FAINT = 1e-150
 KEPT_DRAWS = 1000
 # Rounds in which the residuals' size settles, which the strength of a law's own priors hangs on.
 OWN_ROUNDS = 2
@@ -222,7 +225,8 @@ def has_input(table: Table, name: str) -> bool:
 def fitting_laws(table: Table, target: str | None = None) -> list[Law]:
     """The laws whose inputs and target the table has; a law of shares over those of the table.
 
-    All are of one target: loss, where the table has it, unless another is asked for.
+    All are of one target: loss, where the table has it, unless another is asked for. Laws of the curve of one run, which
+    hold of no two runs together, are asked for by name.
     """
     columns = [*table.columns, *table.made]
     found: list[Law] = []
@@ -231,7 +235,7 @@ def fitting_laws(table: Table, target: str | None = None) -> list[Law]:
     targets = sorted(dict.fromkeys(["loss", *(law.target for law in LAWS.values())]), key=taken.__contains__)
     target = target or next((name for name in targets if table.has(name)), "loss")
     for law in LAWS.values():
-        if law.target != target:
+        if law.target != target or law.family == "curve":
             continue
         if law.shares:
             if sum(name.startswith(SHARE_PREFIX) for name in columns) < 2:
@@ -727,7 +731,7 @@ def solve_linear(coordinates: Coordinates, rows: Rows, named: Mapping[str, Float
     # Zero has no logarithm, and from near zero the way back is long: a term that least squares leaves out starts at
     # a thirtieth of the loss.
     size = np.mean(np.abs(columns), axis=2)
-    floor = 0.03 * float(np.mean(np.abs(rows.y))) / np.where(size > 0, size, 1.0)
+    floor = 0.03 * float(np.mean(np.abs(rows.y))) / np.where(size > FAINT, size, 1.0)
     coefficients = np.maximum(coefficients, floor)
     return {p.name: coefficients[:, i] for i, p in enumerate(linear)}
 
@@ -756,7 +760,7 @@ def _bases(
     with np.errstate(all="ignore"):
         offset = basis(None)
         columns = np.stack([basis(p.name) - offset for p in linear], axis=1)
-        return offset, np.nan_to_num(columns, posinf=0.0, neginf=0.0)
+        return offset, np.where(np.abs(columns) < 1.0 / FAINT, columns, 0.0)
 
 
 def _spread(draws: Floats, count: int) -> Floats:

@@ -8,6 +8,7 @@ from . import (  # noqa: F401  (register theirs)
     experts,
     growth,
     hyper,
+    learning,
     mixtures,
     pools,
     repetition,
