@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import BadInput, nearest
-from .quantities import parse_number
+from .quantities import ALIASES, parse_number
 
 Array = NDArray[np.float64]
 Value: TypeAlias = "float | str | tuple[float, ...]"
@@ -464,13 +464,12 @@ def read_rates(path: str | Path, step: str = "step", lr: str = "lr") -> tuple[li
     rows = list(csv.reader(lines, delimiter="\t" if lines and "\t" in lines[0] else ","))
     if not rows:
         raise BadInput("the file is empty", file=where, fix="give a CSV file with columns step and lr")
-    names = [name.strip().lower() for name in rows[0]]
+    own = [name.strip() for name in rows[0]]
+    names = [name if name in (step, lr) else ALIASES.get(name.lower(), name) for name in own]
     for wanted in (step, lr):
         if names.count(wanted) != 1:
             raise BadInput(
-                f"has {names.count(wanted) or 'no'} columns {wanted!r}"
-                if names.count(wanted)
-                else f"no column {wanted!r}",
+                f"{names.count(wanted) or 'no'} columns are {wanted!r} among {', '.join(own[:12])}",
                 file=where,
                 line=1,
                 fix="name the schedule instead, as cosine:total=24000, or give columns step and lr",
@@ -824,7 +823,7 @@ SCHEDULES: dict[str, Kind] = {
         "z/(1-d+d*z), z = 1-x, to the floor",
         "REX, arXiv:2107.04197; d of IvanVassi/REX_LR",
         _FLOOR,
-        {"d": Setting(0.5, "how late it falls: 0.5 is the paper's, 0.9 the repository's", 0.0, 1 - 1e-9)},
+        {"d": Setting(0.5, "how late it falls: 0.5 is the paper's, 0.9 the repository's", 0.0, 0.999)},
     ),
     "multistep": Kind(
         _multistep,
