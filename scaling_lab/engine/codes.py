@@ -829,6 +829,125 @@ _ENTRIES = (
         "own.",
         ("fit gstack to runs of your own: growth --fit FIT.json", "take a factor of 4"),
     ),
+    Code(
+        "SL455",
+        "info",
+        "size-stands-in",
+        "another count stands in for what a rule counts",
+        "Rules for learning rate and batch count N with or without embeddings and head, and compute in ways of their "
+        "own. All parameters move a rate by a few percent at large sizes, and by much more where the vocabulary is a "
+        "large part of the model.",
+        "hparams: a rule's count was neither given nor follows from --vocab-size and --width; compute is "
+        "6*params*tokens.",
+        ("give --params-count nonvocab=6.6B", "give --vocab-size and --width", "give --flops"),
+    ),
+    Code(
+        "SL456",
+        "warning",
+        "rule-outside",
+        "a rule is asked beyond what it was fitted on",
+        "The published rules come from models of 10M to a few B parameters; nobody published what they are worth far "
+        "beyond.",
+        "hparams: a quantity of the request against the range of the rule's own experiments.",
+        ("try a few rates about the recommendation at a smaller scale", "fit the rule to optima of your own: --fit"),
+    ),
+    Code(
+        "SL457",
+        "warning",
+        "rules-apart",
+        "the rules' learning rates lie far apart",
+        "They were fitted with other batches, schedules, final rates and counts of N. An average of them is the rule "
+        "of no recipe.",
+        "hparams: highest over lowest learning rate of the rules that compare, against {laws.hyper.PLATEAU.lr[1]:g}, "
+        "the widest plateau within {laws.hyper.PLATEAU.loss:.2%} of the lowest loss.",
+        ("take the rule whose recipe is yours", "sweep the rate on a small model", "--law chooses rules"),
+    ),
+    Code(
+        "SL458",
+        "warning",
+        "other-batch",
+        "the batch is far from the one that a rule's learning rate goes with",
+        "A rule gives a rate for its own batch. At a fixed batch the best rate falls with the tokens, where Step Law's "
+        "rises because its batch grows.",
+        "hparams --batch-tokens: the batch against each rule's own, more than {laws.hyper.PLATEAU.batch[1]:g} times "
+        "apart.",
+        ("train with the rule's batch", "carry the rate over: hparams --lr --from-batch --to-batch"),
+    ),
+    Code(
+        "SL459",
+        "warning",
+        "horizon-outside",
+        "a learning rate is carried beyond what the horizon rule was fitted on",
+        "The exponent was measured at one batch, and varies with the size.",
+        "hparams --from-tokens --to-tokens: tokens, size and batch against those of the experiments.",
+        ("sweep the rate at two horizons of your own, and fit: hparams --lr-sweep",),
+    ),
+    Code(
+        "SL460",
+        "warning",
+        "beyond-noise-scale",
+        "a batch at or above the noise scale",
+        "The linear and the square-root rule hold for batches far below the noise scale; above it a larger batch "
+        "hardly lowers the noise, and the best rate stops rising.",
+        "hparams --noise-scale: the larger of the two batches against it.",
+        ("take the value by the noise scale", "train with a smaller batch"),
+    ),
+    Code(
+        "SL461",
+        "warning",
+        "no-lr-optimum",
+        "some sizes and tokens have no best learning rate",
+        "Where the best rate tried is the first or the last, the optimum lies outside the sweep; a guess would bend "
+        "the rule.",
+        "hparams --lr-sweep: three rates or more, the best between others, and a parabola that opens upwards through "
+        "it and up to {decide.lr_moves.BESIDE} on either side.",
+        ("add learning rates beyond the edge", "take out diverged runs with --where"),
+    ),
+    Code(
+        "SL462",
+        "info",
+        "batch-unknown",
+        "a learning-rate sweep without a batch column",
+        "The best rate depends on the batch; the horizon rule is one at a fixed batch.",
+        "hparams --lr-sweep: neither batch_tokens nor batch_sequences is in the table.",
+        ("add the column, or name it with --map batch_tokens=COLUMN",),
+    ),
+    Code(
+        "SL465",
+        "warning",
+        "grid-edge",
+        "the best cell of a grid lies at the edge of what was tried",
+        "The true optimum may lie beyond: such a grid tells only from one side where it is.",
+        "fit step-law, hpgrid: the best cell has the lowest or highest learning rate or batch of its grid.",
+        ("add cells beyond that edge", "keep such grids, as bounds, with --at-edge keep"),
+    ),
+    Code(
+        "SL466",
+        "warning",
+        "grid-no-minimum",
+        "a grid has no minimum by the method that was asked for",
+        "A quadratic through noisy cells may bend the wrong way, or have its vertex beyond what was tried.",
+        "fit step-law: the surface, parabola or interpolant of --optima has no minimum inside the grid.",
+        ("take --optima near", "add cells round the best one"),
+    ),
+    Code(
+        "SL467",
+        "warning",
+        "grid-holes",
+        "a grid lacks many of its cells",
+        "The best cell may be one that was not run, or that was left out as diverged.",
+        "fit step-law: more than a quarter of the rectangle of rates and batches is missing.",
+        ("run the missing cells round the best one",),
+    ),
+    Code(
+        "SL468",
+        "warning",
+        "surface-beyond",
+        "a fitted surface is best beyond the learning rates or batches of its table",
+        "The bowl was seen from one side only; where its bottom lies is an extrapolation.",
+        "the best rate or batch of hp-surface at a size and tokens, against the ranges of the fit.",
+        ("add runs at higher or lower rates and batches",),
+    ),
 )
 
 if len({entry.code for entry in _ENTRIES} | {entry.name for entry in _ENTRIES}) < 2 * len(_ENTRIES):

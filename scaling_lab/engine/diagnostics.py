@@ -355,7 +355,8 @@ def _checkpoints(rows: Rows) -> int:
 
 def _bracket(coordinates: Coordinates, rows: Rows, theta: Floats) -> list[Notice]:
     """Designs that never saw the loss rise on both sides of the best split of compute."""
-    if not {"params", "tokens"} <= set(rows.x):
+    # Rows of a law of learning rate or batch are optima themselves, and split nothing.
+    if coordinates.law.target in ("lr_max", "batch_tokens") or not {"params", "tokens"} <= set(rows.x):
         return []
     edges = profile_edges(rows)
     if len(edges) >= 3:

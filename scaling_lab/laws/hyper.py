@@ -410,6 +410,16 @@ class HyperRule:
 
 
 @dataclass(frozen=True)
+class Plateau:
+    """By what factor a learning rate or a batch moves, from least to most, within a share `loss` of the lowest loss."""
+
+    lr: tuple[float, float]
+    batch: tuple[float, float]
+    loss: float
+    source: str
+
+
+@dataclass(frozen=True)
 class Horizon:
     """lr2 = lr1 * (tokens1 / tokens2)**exponent at fixed size and batch, with the range it was fitted on."""
 
@@ -430,9 +440,12 @@ BJORCK_HORIZON = Horizon(
     fitted="GPT-3 shapes of 50M to 2.7B parameters, 25B to 800B tokens, batch 0.5M tokens throughout, cosine",
 )
 
+# Tokens of the sequences that the Power scheduler counts a batch in.
+POWER_SEQUENCE = 4096
+
 # Within .25 % of the lowest loss at a fixed size and tokens, the other of the two at its best: highest over lowest
 # value, the narrowest and the widest of the 17 grids that Step Law released (arXiv:2503.04715).
-PLATEAU = {"lr": (1.4, 2.8), "batch": (1.3, 2.9), "loss": 0.0025}
+PLATEAU = Plateau(lr=(1.4, 2.8), batch=(1.3, 2.9), loss=0.0025, source=STEP)
 
 RULES: dict[str, HyperRule] = {
     rule.name: rule
@@ -550,6 +563,11 @@ RULES: dict[str, HyperRule] = {
         ),
     )
 }
+
+
+def deepseek_flops_per_token(width: float, depth: float, seq_len: float) -> float:
+    """DeepSeek's M: non-embedding training FLOPs for each token, the attention over seq_len tokens counted."""
+    return 72.0 * depth * width * width + 12.0 * depth * width * seq_len
 
 
 def get_rule(name: str) -> HyperRule:
