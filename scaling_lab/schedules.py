@@ -745,7 +745,7 @@ def _check_infinite(schedule: Schedule) -> None:
 
 def _check_rewarm(schedule: Schedule) -> None:
     switch, again = _count(schedule["switch"], schedule), _count(schedule["rewarm"], schedule)
-    if not schedule.warmup_steps < switch < switch + again < schedule.total:
+    if not schedule.warmup_steps < switch <= switch + again < schedule.total:
         raise BadInput(
             f"rewarm: warm-up to {schedule.warmup_steps}, new data from {switch} and re-warming to {switch + again} "
             f"must rise and end before step {schedule.total}"

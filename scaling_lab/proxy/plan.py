@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..accounting import Counts, Shape, parameters, training_flops
-from ..errors import BadInput
+from ..errors import BadInput, nearest
 from ..quantities import format_quantity
-from ..schedules import SCHEDULES
+from ..schedules import FREE_FORM, SCHEDULES, Schedule
 from .data import VOCAB_SIZE
 from .source import Source
 
@@ -65,6 +65,21 @@ class RunPlan:
     def steps(self) -> int:
         """Optimizer steps."""
         return self.tokens // self.batch_tokens
+
+    @property
+    def learning_rates(self) -> Schedule:
+        """The learning rate of each update; raises BadInput where the settings can't be a schedule."""
+        known = {"batch": self.batch_tokens / self.seq_len, "seq_len": self.seq_len}
+        takes = SCHEDULES[self.schedule.partition(":")[0]].settings
+        return Schedule.parse(
+            self.schedule,
+            total=self.steps,
+            lr_max=self.lr,
+            warmup_steps=self.warmup_steps,
+            floor=self.floor,
+            decay=self.decay,
+            settings={name: value for name, value in known.items() if name in takes},
+        )
 
     @property
     def flops(self) -> float:
@@ -212,7 +227,7 @@ def _plan(source: Source, place: str, corpus: str, settings: dict[str, Any]) -> 
         raise source.fault(f"{place}: {asked:g} tokens are too few for one step of {batch_tokens} tokens", "tokens")
     tokens = steps * batch_tokens
     seed = source.whole(settings, "seed", least=0)
-    return RunPlan(
+    plan = RunPlan(
         corpus=corpus,
         width=shape.width,
         depth=shape.depth,
@@ -228,6 +243,11 @@ def _plan(source: Source, place: str, corpus: str, settings: dict[str, Any]) -> 
         data_seed=source.whole(settings, "data_seed", seed, least=0),
         **_choices(source, settings),
     )
+    try:
+        _ = plan.learning_rates
+    except BadInput as fault:
+        raise source.fault(f"{place}: {fault}", "schedule") from fault
+    return plan
 
 
 def _shape(source: Source, place: str, settings: dict[str, Any]) -> Shape:
@@ -249,7 +269,7 @@ def _shape(source: Source, place: str, settings: dict[str, Any]) -> Shape:
 def _choices(source: Source, settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that are read as they stand."""
     return {
-        "schedule": source.choice(settings, "schedule", "", SCHEDULES),
+        "schedule": _schedule(source, settings),
         "floor": source.number(settings, "floor", least=0.0, most=1.0),
         "decay": source.number(settings, "decay", above=0.0, most=1.0),
         "weight_decay": source.number(settings, "weight_decay", least=0.0),
@@ -261,6 +281,23 @@ def _choices(source: Source, settings: dict[str, Any]) -> dict[str, Any]:
         "curve_points": source.whole(settings, "curve_points"),
         "curve_spacing": source.choice(settings, "curve_spacing", "", SPACINGS),
     }
+
+
+def _schedule(source: Source, settings: dict[str, Any]) -> str:
+    """The name of a schedule, with settings of its own behind a colon; peak, warm-up, floor and decay stand apart."""
+    text = source.text(settings, "schedule", "")
+    name, colon, rest = text.partition(":")
+    if name == FREE_FORM:
+        raise source.fault(f"schedule = {text!r} is a file, and a plan holds all that decides a run", "schedule")
+    if name not in SCHEDULES:
+        raise source.fault(f"schedule = {text!r} is not known", "schedule", fix=nearest(name, SCHEDULES))
+    for part in rest.split(",") if colon else ():
+        key = part.partition("=")[0].strip()
+        if key not in SCHEDULES[name].settings:
+            own = ", ".join(SCHEDULES[name].settings) or "none"
+            fix = f"its own settings are: {own}; lr, warmup, floor and decay are keys beside it"
+            raise source.fault(f"schedule = {text!r}: {key!r} is no setting of {name}", "schedule", fix=fix)
+    return text
 
 
 def _warmup_steps(source: Source, place: str, settings: dict[str, Any], steps: int) -> int:

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from .. import files
 from ..errors import BadInput, Stopped
-from ..schedules import update_rates
 from .data import VOCAB_SIZE, Bytes, Corpus, TrainingStream, held_out_sequences
 from .folder import CHECKPOINT, PROGRESS, RECORD
 from .model import Decoder
@@ -93,14 +92,7 @@ class Trainer:
         self.bf16 = plan.precision == "bf16" or (plan.precision == "auto" and session.device == "cuda")
         self.model = Decoder(plan.shape, plan.seq_len, derived_seed("init", plan.seed)).to(session.device)
         self.optimizer = make_optimizer(self.model, plan)
-        self.rates = update_rates(
-            plan.schedule,
-            plan.steps,
-            lr_max=plan.lr,
-            warmup_steps=plan.warmup_steps,
-            floor=plan.floor,
-            decay=plan.decay,
-        ).tolist()  # plain numbers: the optimizer keeps them in its checkpoint
+        self.rates = plan.learning_rates.updates().tolist()  # plain numbers: the optimizer keeps them in its checkpoint
         self.stream = TrainingStream(session.corpus, plan.seq_len, plan.data_seed)
         self.held_out_NT = held_out_sequences(session.corpus, plan.seq_len, plan.validation_sequences)
         self.evaluations = evaluation_steps(plan.steps, plan.curve_points, plan.curve_spacing)

@@ -26,6 +26,7 @@ from scaling_lab.proxy.train import (  # noqa: E402
     resolve_device,
     train_run,
 )
+from scaling_lab.schedules import SCHEDULES, Schedule  # noqa: E402
 
 
 @pytest.fixture
@@ -152,6 +153,21 @@ def test_rates_of_the_updates_are_the_schedules(plan: RunPlan, session: Session)
         trainer.step()
         assert {group["lr"] for group in trainer.optimizer.param_groups} == {expected}
     assert trainer.rates[plan.warmup_steps - 1] == plan.lr
+
+
+@pytest.mark.parametrize("name", [*SCHEDULES, "two-stage:switch=20,second=0.25", "cosine-power:p0=2"])
+def test_a_run_logs_the_rates_of_its_schedule(name: str, plan: RunPlan, session: Session, tmp_path: Path) -> None:
+    chosen = replace(plan, schedule=name, warmup_steps=0 if name == "cyclic" else plan.warmup_steps)
+    record = train_run(chosen, tmp_path / "run", session)
+    steps = [point["step"] for point in record["curve"]]
+    assert steps[-1] == chosen.steps == 40
+    settings = {"batch": 4, "seq_len": 16} if name == "power" else {}
+    given = {"floor": 0.1, "settings": settings, "lr_max": 0.01}
+    schedule = Schedule.parse(name, total=40, warmup_steps=chosen.warmup_steps, **given)
+        name, total=40, warmup_steps=chosen.warmup_steps, floor=0.1, settings=settings, lr_max=0.01
+    )
+    assert [point["lr"] for point in record["curve"]] == schedule.at(steps).tolist()
+    assert record["status"] == "done"
 
 
 def test_bf16_trains_close_to_fp32(plan: RunPlan, session: Session, tmp_path: Path) -> None:
