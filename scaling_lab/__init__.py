@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from .decide.allocate import Allocation, allocate
     from .decide.compare import Comparison, compare
     from .decide.growth import Growth, Speedup, growth, speedup
+    from .decide.hpgrid import GridReport, grid_table, hpgrid
     from .decide.isoflop import envelope, isoflop
     from .decide.mixture import Cap, Mixture, between_sizes, mixture
     from .decide.pools import PoolChoice, pools
     from .decide.regression import Regression, regress_mixture
     from .decide.sensitivity import Sensitivity, sensitivity
+    from .decide.steplaw import Best, StepLaw, fit_step_law, optimum_of
     from .decide.tasks import Emergence, emergence
     from .decide.vocab import Vocabulary, optimal_vocabulary
     from .engine.backtest import Backtest, backtest
@@ -57,6 +59,13 @@ _HOME = {
     "Growth": "decide.growth",
     "speedup": "decide.growth",
     "Speedup": "decide.growth",
+    "hpgrid": "decide.hpgrid",
+    "grid_table": "decide.hpgrid",
+    "GridReport": "decide.hpgrid",
+    "fit_step_law": "decide.steplaw",
+    "optimum_of": "decide.steplaw",
+    "StepLaw": "decide.steplaw",
+    "Best": "decide.steplaw",
     "isoflop": "decide.isoflop",
     "mixture": "decide.mixture",
     "Mixture": "decide.mixture",
@@ -90,11 +99,13 @@ __all__ = [
     "Allocation",
     "Backtest",
     "BadInput",
+    "Best",
     "Cap",
     "Chained",
     "Comparison",
     "Emergence",
     "Fit",
+    "GridReport",
     "Grown",
     "Growth",
     "LabError",
@@ -106,6 +117,7 @@ __all__ = [
     "Regression",
     "Sensitivity",
     "Speedup",
+    "StepLaw",
     "Vocabulary",
     "__version__",
     "across_sizes",
@@ -119,10 +131,14 @@ __all__ = [
     "emergence",
     "envelope",
     "fit",
+    "fit_step_law",
+    "grid_table",
     "growth",
+    "hpgrid",
     "isoflop",
     "mixture",
     "optimal_vocabulary",
+    "optimum_of",
     "pools",
     "predict",
     "predict_partial",

@@ -11,7 +11,23 @@ import typer
 
 from .. import __version__
 from ..errors import LabError
-from . import batch, compare, decide, explain, fit, growth, ingest, laws, mixture, pools, proxy, report, tasks, vocab
+from . import (
+    batch,
+    compare,
+    decide,
+    explain,
+    fit,
+    growth,
+    hpgrid,
+    ingest,
+    laws,
+    mixture,
+    pools,
+    proxy,
+    report,
+    tasks,
+    vocab,
+)
 from .common import with_law_files
 
 # Letters of a fault's one line.
@@ -55,6 +71,7 @@ for command in (
     decide.envelope,
     mixture.mixture,
     growth.growth,
+    hpgrid.hpgrid,
     tasks.emergence,
     tasks.checkpoints,
     pools.pools,

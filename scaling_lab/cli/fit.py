@@ -31,6 +31,7 @@ from .common import (
     show_json,
     warn,
 )
+from .hpgrid import DropAboveOption, percentage, show_step_law
 
 
 def fit(
@@ -61,6 +62,28 @@ def fit(
     weights: WeightsOption = None,
     params_column: ParamsColumnOption = None,
     drop_bad: DropBadOption = False,
+    drop_above: DropAboveOption = None,
+    optima: Annotated[
+        str | None,
+        typer.Option(
+            "--optima",
+            metavar="METHOD",
+            help="step-law: the best of each grid by near (default), best, quadratic, akima or lr-quadratic.",
+        ),
+    ] = None,
+    near: Annotated[
+        float | None,
+        typer.Option(
+            "--near",
+            metavar="SHARE",
+            parser=percentage,
+            help="step-law: cells within this of a grid's best count (0.25%).",
+        ),
+    ] = None,
+    at_edge: Annotated[
+        str | None,
+        typer.Option("--at-edge", metavar="WHAT", help="step-law: grids whose best is at the edge: leave-out or keep."),
+    ] = None,
     sensitivity: Annotated[
         bool, typer.Option("--sensitivity", help="Refit in every other way and show how far the decision moves.")
     ] = False,
@@ -82,8 +105,41 @@ def fit(
 
     check_writable(out)
     check_apart("--out", out, table, prior)
+    if law == "step-law":
+        others = {
+            "--objective": objective not in ("huber", "l2"),
+            "--delta": delta != 1e-3,
+            "--starts": starts != 2304,
+            "--intervals": intervals != "bootstrap",
+            "--fix": bool(fix),
+            "--prior": bool(prior) or prior_sd is not None,
+            "--weights": bool(weights),
+            "--sensitivity": sensitivity or bool(sensitivity_plot) or flops is not None,
+            "--device": device != "cpu",
+        }
+        _step_law(
+            table,
+            [option for option, given in others.items() if given],
+            out,
+            fail,
+            json,
+            {"method": optima, "near": near, "at_edge": at_edge},
+            bootstrap=bootstrap,
+            resample=resample,
+            seed=seed,
+            drop_above=drop_above,
+            mapping=pairs(map_),
+            where=where,
+            params_column=params_column,
+            drop_bad=drop_bad,
+        )
+        return
+    if optima or near is not None or at_edge:
+        raise UsageError(f"--optima, --near and --at-edge are of fit step-law, not of fit {law}")
     other = _prior(prior, prior_sd, sensitivity or bool(sensitivity_plot))
     source = _source(law, table, sensitivity, flops, sensitivity_plot, out)
+    if law == "hp-surface" or drop_above is not None:
+        source, map_, where, params_column = _grids(source, drop_above, map_, where, params_column), None, None, None
     with progress_bar() as progress:
         found = run(
             law,
@@ -149,6 +205,39 @@ def fit(
         account = found.bootstrap
         raise Interrupted(f"interrupted after {account['n']} of {account['asked']} bootstrap refits, which are kept")
     fail_on(fail, found.warnings)
+
+
+def _step_law(
+    table: str,
+    others: list[str],
+    out: str | None,
+    fail: str | None,
+    json: bool,
+    ways: dict[str, Any],
+    **options: Any,
+) -> None:
+    """`fit step-law`: from grids of learning rate and batch to two power laws."""
+    from ..decide.steplaw import fit_step_law
+
+    if others:
+        raise UsageError(f"fit step-law is least squares through the optima of grids: leave {', '.join(others)} out")
+    at_edge = ways.pop("at_edge") or "leave-out"
+    if at_edge not in ("leave-out", "keep"):
+        raise UsageError(f"--at-edge {at_edge}: leave-out or keep")
+    given = {name: value for name, value in ways.items() if value is not None}
+    with progress_bar() as progress:
+        found = fit_step_law(table, **given, keep_edges=at_edge == "keep", **options, progress=progress)
+    show_step_law(found, out, json)
+    fail_on(fail, found.warnings)
+
+
+def _grids(
+    source: Any, drop_above: float | None, map_: list[str] | None, where: str | None, params_column: str | None
+) -> Any:
+    """The table with each (size, tokens) as one run, and its diverged runs left out, counted."""
+    from ..decide.hpgrid import grid_table
+
+    return grid_table(source, drop_above=drop_above, mapping=pairs(map_), where=where, params_column=params_column)
 
 
 def _prior(path: str | None, sd: float | None, sensitivity: bool) -> Any:
@@ -278,6 +367,7 @@ def backtest(
     weights: WeightsOption = None,
     params_column: ParamsColumnOption = None,
     drop_bad: DropBadOption = False,
+    drop_above: DropAboveOption = None,
     seed: SeedOption = 0,
     fail: FailOnOption = None,
     json: JsonOption = False,
@@ -289,9 +379,12 @@ def backtest(
     from ..show import terminal
 
     settings = Settings(Objective(objective, delta), starts=starts, bootstrap=bootstrap, seed=seed)  # type: ignore[arg-type]
+    source: Any = table
+    if drop_above is not None or "hp-surface" in (law or ()):
+        source, map_, where, params_column = _grids(table, drop_above, map_, where, params_column), None, None, None
     with progress_bar() as progress:
         found = run(
-            table,
+            source,
             law or ["usual"],
             by=by,
             test_above=test_above,
