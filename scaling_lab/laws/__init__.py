@@ -4,16 +4,19 @@ from . import surfaces  # noqa: F401  (registers its laws, which the catalogue b
 
 # isort: split
 from . import (  # noqa: F401  (register theirs)
+    batch,
     broken,
     experts,
     growth,
     hyper,
+    hpsurface,
     learning,
     mixtures,
     pools,
     repetition,
     retrieval,
     sizes,
+    steps,
     tasks,
     vocab_drift,
     vocabulary,
