@@ -164,8 +164,6 @@ def test_a_run_logs_the_rates_of_its_schedule(name: str, plan: RunPlan, session:
     settings = {"batch": 4, "seq_len": 16} if name == "power" else {}
     given = {"floor": 0.1, "settings": settings, "lr_max": 0.01}
     schedule = Schedule.parse(name, total=40, warmup_steps=chosen.warmup_steps, **given)
-        name, total=40, warmup_steps=chosen.warmup_steps, floor=0.1, settings=settings, lr_max=0.01
-    )
     assert [point["lr"] for point in record["curve"]] == schedule.at(steps).tolist()
     assert record["status"] == "done"
 
