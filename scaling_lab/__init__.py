@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from .decide.allocate import Allocation, allocate
     from .decide.compare import Comparison, compare
     from .decide.growth import Growth, Speedup, growth, speedup
+    from .decide.hparams import Hparams, hparams
     from .decide.hpgrid import GridReport, grid_table, hpgrid
     from .decide.isoflop import envelope, isoflop
+    from .decide.lr_moves import BatchMove, HorizonMove, LrSweep, horizon, lr_sweep, rescale
     from .decide.mixture import Cap, Mixture, between_sizes, mixture
+    from .decide.mup import MupTransfer, mup
     from .decide.pools import PoolChoice, pools
     from .decide.regression import Regression, regress_mixture
     from .decide.sensitivity import Sensitivity, sensitivity
@@ -66,6 +69,16 @@ _HOME = {
     "optimum_of": "decide.steplaw",
     "StepLaw": "decide.steplaw",
     "Best": "decide.steplaw",
+    "hparams": "decide.hparams",
+    "Hparams": "decide.hparams",
+    "horizon": "decide.lr_moves",
+    "HorizonMove": "decide.lr_moves",
+    "rescale": "decide.lr_moves",
+    "BatchMove": "decide.lr_moves",
+    "lr_sweep": "decide.lr_moves",
+    "LrSweep": "decide.lr_moves",
+    "mup": "decide.mup",
+    "MupTransfer": "decide.mup",
     "isoflop": "decide.isoflop",
     "mixture": "decide.mixture",
     "Mixture": "decide.mixture",
@@ -99,6 +112,7 @@ __all__ = [
     "Allocation",
     "Backtest",
     "BadInput",
+    "BatchMove",
     "Best",
     "Cap",
     "Chained",
@@ -108,9 +122,13 @@ __all__ = [
     "GridReport",
     "Grown",
     "Growth",
+    "HorizonMove",
+    "Hparams",
     "LabError",
     "Law",
+    "LrSweep",
     "Mixture",
+    "MupTransfer",
     "PartialPrediction",
     "PoolChoice",
     "Predictions",
@@ -134,9 +152,13 @@ __all__ = [
     "fit_step_law",
     "grid_table",
     "growth",
+    "horizon",
+    "hparams",
     "hpgrid",
     "isoflop",
+    "lr_sweep",
     "mixture",
+    "mup",
     "optimal_vocabulary",
     "optimum_of",
     "pools",
@@ -144,6 +166,7 @@ __all__ = [
     "predict_partial",
     "read_table",
     "regress_mixture",
+    "rescale",
     "sensitivity",
     "speedup",
     "unigram_normalised_loss",

@@ -46,7 +46,7 @@ _GIVE = {
     "tokens": "--tokens",
     "loss": "--loss",
     "flops": "--flops, or --params and --tokens",
-    "batch_sequences": "--batch-tokens (and, for a fit, --seq-len)",
+    "batch_sequences": "--batch-tokens",
     **{column: f"--params, or --params-count {word}=NUMBER" for word, column in COUNTS.items() if word != "total"},
 }
 
@@ -430,7 +430,11 @@ def _answer(rule: HyperRule, setting: Setting, request: Request) -> Answer:
         return Answer(law.name, why="relative: give --lr, --from-tokens and --to-tokens")
     values = dict(setting.read or (law.published[setting.row].values if setting.row else {}))
     if not values:
-        return Answer(law.name, why=f"no constants: fit {law.name}, give it with --fit", kind=setting.kind)
+        return Answer(
+            law.name,
+            why=f"needs a fit: the authors give no constants; fit {law.name}, give it with --fit",
+            kind=setting.kind,
+        )
     needs = needed(law, request)
     if needs:
         return Answer(law.name, needs=needs, kind=setting.kind)
@@ -444,7 +448,9 @@ def _answer(rule: HyperRule, setting: Setting, request: Request) -> Answer:
 
 def needed(law: Law, request: Request) -> tuple[str, ...]:
     """The options that would give the inputs of a law that the request lacks."""
-    return tuple(_GIVE.get(name, name) for name in law.inputs if name not in request.known)
+    lacking = [name for name in law.inputs if name not in request.known]
+    length = ["--seq-len"] if "batch_sequences" in lacking and "batch_tokens" in request.known else []
+    return (*(_GIVE.get(name, name) for name in lacking if not (length and name == "batch_sequences")), *length)
 
 
 def outside(rule: HyperRule, request: Request) -> tuple[Beyond, ...]:
@@ -557,8 +563,13 @@ def _out_of_range(rules: Sequence[Recommended]) -> tuple[Notice, ...]:
     found = [each for each in _valued(rules) if each.outside and each.rule is not None]
     if not found:
         return ()
-    parts = ", ".join(f"{e.name} (by up to {max(b.factor for b in e.outside):.3g} times)" for e in found)
+    parts = ", ".join(f"{e.name} (by up to {times(max(b.factor for b in e.outside))})" for e in found)
     return (Notice("SL456", "warning", f"outside the range that the rule was fitted on: {parts}"),)
+
+
+def times(factor: float) -> str:
+    """A factor as people say it: 6.12 times, 2,940 times."""
+    return f"{factor:,.0f} times" if factor >= 100 else f"{factor:.3g} times"
 
 
 def _apart(lr: Spread | None) -> tuple[Notice, ...]:

@@ -249,8 +249,8 @@ def _near_noise(start: float, end: float, noise: float | None) -> tuple[Notice, 
     if noise is None or max(start, end) < noise:
         return ()
     message = (
-        f"a batch of {format_quantity(max(start, end))} is no smaller than the noise scale of "
-        f"{format_quantity(noise)}: the linear and the square-root rule are for batches far below it, and a larger "
+        f"a batch of {max(start, end):,.0f} is no smaller than the noise scale of "
+        f"{noise:,.0f}: the linear and the square-root rule are for batches far below it, and a larger "
         "batch gains little there"
     )
     return (Notice("SL460", "warning", message),)

@@ -21,6 +21,7 @@ from matplotlib import patheffects, ticker
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.tri import Triangulation
 from numpy.typing import NDArray
 
 from ..engine.predict import Predictions, interval
@@ -34,6 +35,8 @@ from .answer import Allocation, value_of
 
 if TYPE_CHECKING:
     from ..decide.compare import Comparison, Drawn
+    from ..decide.hparams import Hparams, RuleCurve
+    from ..decide.hpgrid import GridReport
     from ..decide.isoflop import IsoFlop, Profile
     from ..decide.pools import PoolChoice, SetCurve
     from ..decide.refits import Choice
@@ -886,3 +889,122 @@ def _draw_recipe(axes: Axes, found: Comparison, drawn: Drawn, color: str, mark: 
     axes.fill_between(found.grid, drawn.low, drawn.high, color=color, alpha=0.2, linewidth=0)
     axes.plot(found.grid, drawn.value, color=color, linewidth=1.8, label=f"{drawn.name}: {words.clean(law)}")
     _dots(axes, drawn.run_flops, drawn.run_target, color=color, marker=mark, markersize=3.5, alpha=0.6)
+
+
+# ----------------------------------------------------------------------------------------------------------- hparams
+
+# Okabe and Ito's palette in an order in which neighbours in the catalogue of rules are told apart.
+_RULE_COLORS = (BLUE, VERMILLION, GREEN, "#CC79A7", "#E69F00", "#56B4E9", BLACK)
+
+
+def draw_hparams(found: Hparams, curves: Sequence[RuleCurve]) -> Drawing:
+    """Peak learning rate and batch of every rule along tokens: thick inside its range, thin and dashed beyond."""
+    panels = [
+        ("peak learning rate", "lr", lambda value: f"{value:.3g}"),
+        ("batch (tokens)", "batch", _writer("batch_tokens")),
+    ]
+    panels = [panel for panel in panels if any(np.isfinite(getattr(c, panel[1])).any() for c in curves)]
+    at = found.request.known["tokens"].value
+    with _style():
+        figure = _empty(WIDTH, 1.3 + 2.9 * len(panels))
+        drawn = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (label, which, write) in zip(drawn, panels, strict=True):
+            for i, curve in enumerate(curves):
+                _rule_curve(axes, curve, getattr(curve, which), _RULE_COLORS[i % len(_RULE_COLORS)])
+            values = [getattr(c, which) for c in curves]
+            _log_axis(axes.yaxis, *_margins(*values), write)
+            axes.set_ylabel(label)
+            axes.axvline(at, color=GREY, linewidth=1, zorder=0)
+        _log_axis(drawn[-1].xaxis, float(curves[0].tokens[0]), float(curves[0].tokens[-1]), _writer("tokens"))
+        drawn[-1].set_xlabel(words.label("tokens"))
+        handles = [
+            Line2D([], [], color=_RULE_COLORS[i % len(_RULE_COLORS)], linewidth=2, label=_rule_label(curve))
+            for i, curve in enumerate(curves)
+        ]
+        handles += [Line2D([], [], color=GREY, linewidth=1.1, linestyle="--", label="outside the rule's range")]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    text = (
+        f"{len(curves)} rules from {format_quantity(float(curves[0].tokens[0]))} to "
+        f"{format_quantity(float(curves[0].tokens[-1]))} tokens; the line stands at the {format_quantity(at)} asked "
+        "for. Rules of the loss have no curve, for it is not known along the tokens."
+    )
+    return Drawing(figure, "Peak learning rate and batch by each rule", text)
+
+
+def _rule_curve(axes: Axes, curve: RuleCurve, values: Floats, color: str) -> None:
+    axes.plot(curve.tokens, values, color=color, linewidth=1.1, linestyle="--")
+    if curve.rule is None or not curve.rule.secondary:
+        axes.plot(curve.tokens, np.where(curve.inside, values, np.nan), color=color, linewidth=2.4)
+
+
+def _rule_label(curve: RuleCurve) -> str:
+    if curve.rule is None:
+        return words.clean(curve.name)
+    kind = " (muP base)" if curve.rule.mup else " (second-hand)" if curve.rule.secondary else ""
+    return f"{curve.name}{kind}"
+
+
+# ------------------------------------------------------------------------------------------------------------ hpgrid
+
+# Loss above a grid's best at which its bowl is drawn; what lies above the last is one colour.
+BOWL = (0.0, 0.0025, 0.005, 0.01, 0.02, 0.05)
+MOST_GRIDS = 4
+
+
+def draw_hpgrid(found: GridReport) -> Drawing:
+    """The bowl of loss over learning rate and batch of up to four grids: cells, best, plateau, and each rule's pick."""
+    kept = _evenly(len(found.grids.grids), MOST_GRIDS)
+    wide = [i for i in kept if found.grids.grids[i].batch_levels.max() > 0]
+    shown = wide or kept
+    columns = min(len(shown), 2)
+    lines = -(-len(shown) // columns)
+    with _style():
+        figure = _empty(WIDTH, 1.2 + 3.0 * lines)
+        panels = np.atleast_1d(np.asarray(figure.subplots(lines, columns, squeeze=False))).ravel()
+        for axes, i in zip(panels, shown, strict=False):
+            _bowl(axes, found, i)
+        for axes in panels[len(shown) :]:
+            axes.set_axis_off()
+        _legend(figure, panels[0], 3)
+    names = ", ".join(found.grids.grids[i].named() for i in shown)
+    rules = "; ".join(f"{one.name} loses {words.percent(float(one.excess.mean()))} on average" for one in found.regrets)
+    text = f"Loss over peak learning rate and batch in tokens at {names}. {rules}."
+    return Drawing(figure, "Loss over learning rate and batch", text)
+
+
+def _evenly(count: int, most: int) -> list[int]:
+    """At most `most` of `count` places, the first and the last among them, evenly."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, most))})
+
+
+def _bowl(axes: Axes, found: GridReport, i: int) -> None:
+    """One grid's panel."""
+    grid = found.grids.grids[i]
+    x, y, excess = grid.lr, grid.batch, grid.excess
+    if grid.batch_levels.max() > 0 and len(x) > 3:
+        # Triangles are laid over the logarithms, where the cells stand evenly.
+        triangles = Triangulation(np.log(x), np.log(y)).triangles
+        placed = Triangulation(x, y, triangles)
+        shades = matplotlib.colormaps["Blues_r"](np.linspace(0.15, 0.95, len(BOWL)))
+        axes.tricontourf(placed, excess, levels=BOWL, colors=shades[:-1], extend="max").cmap.set_over("#f4f4f4")
+        axes.tricontour(placed, excess, levels=[BOWL[1]], colors=[BLACK], linewidths=1.2)
+        axes.plot([], [], color=BLACK, linewidth=1.2, label=f"within {words.percent(BOWL[1])} of the best")
+    axes.grid(visible=False)
+    _dots(axes, x, y, color="#444444", markersize=1.8, markeredgewidth=0, alpha=0.5, zorder=2, label="runs")
+    best = np.array([grid.at])
+    _dots(axes, x[best], y[best], marker="*", markersize=13, color="white", markeredgecolor=BLACK, zorder=6,
+          label="best run")  # fmt: skip
+    marks = (("D", VERMILLION), ("s", GREEN), ("^", "#CC79A7"), ("v", "#E69F00"), ("P", "#56B4E9"), ("X", GREY))
+    seen_x, seen_y = [x], [y]
+    for one, (mark, color) in zip(found.regrets, marks, strict=False):
+        lr, batch = (np.array([v]) for v in one.picks[i])
+        _dots(axes, lr, batch, marker=mark, markersize=6.5, color=color, markeredgecolor="white", zorder=5,
+              label=words.clean(one.name))  # fmt: skip
+        seen_x.append(lr)
+        seen_y.append(batch)
+    _log_axis(axes.xaxis, *_margins(*seen_x), lambda v: f"{v:.0e}".replace("e-0", "e-"), apart=0.16)
+    _log_axis(axes.yaxis, *_margins(*seen_y), _writer("batch_tokens"))
+    axes.set_title(words.clean(f"{format_quantity(grid.params)} parameters, {format_quantity(grid.tokens)} tokens"),
+                   fontsize=10)  # fmt: skip
+    axes.set_xlabel("peak learning rate")
+    axes.set_ylabel("batch, tokens")
