@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scaling_lab.laws import LAWS, Law
+from scaling_lab.laws.curves import CURVE_LAWS
 from scaling_lab.quantities import quantity
 from scaling_lab.show.terminal import bounds
 
@@ -16,6 +17,7 @@ FAMILY_TITLES = {
     "vocabulary": "Vocabulary",
     "task": "Downstream tasks",
     "growth": "Growing models",
+    "curve": "Loss curves",
     "hyperparameter": "Learning rate and batch size",
 }
 
@@ -55,7 +57,7 @@ def page() -> str:
     )
     parts = [head]
     for family, title in FAMILY_TITLES.items():
-        laws = [law for law in LAWS.values() if law.family == family]
+        laws = [law for law in [*LAWS.values(), *CURVE_LAWS.values()] if law.family == family]
         parts += [f"# {title}", *map(section, laws)] if laws else []
     return "\n\n".join(parts) + "\n"
 

@@ -13,6 +13,7 @@ FLOORS = [
     ["__init__", "errors"],
     ["quantities", "files", "accounting", "smoothing"],
     ["domains", "schedules"],
+    ["histories"],
     ["tables"],
     ["laws", "ingest"],
     ["engine"],
@@ -22,7 +23,7 @@ FLOORS = [
     ["cli"],
     ["__main__"],
 ]
-HEIGHT = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms} | {"proxy": 4}
+HEIGHT = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms} | {"proxy": 5}
 
 
 def imports(path: Path) -> list[str]:
@@ -50,7 +51,7 @@ def test_imports_point_down() -> None:
         for other in imports(path):
             allowed = other == room or HEIGHT[other] < HEIGHT[room]
             if room == "proxy":
-                allowed = other == room or HEIGHT[other] <= 3
+                allowed = other == room or HEIGHT[other] <= HEIGHT["tables"]
             # The package's own front door names what lies behind it, lazily; only the command line may reach proxy.
             if room == "__init__" or (other == "proxy" and room == "cli"):
                 allowed = True

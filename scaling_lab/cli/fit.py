@@ -31,6 +31,7 @@ from .common import (
     show_json,
     warn,
 )
+from .curves import ScheduleOption, SmoothOption, WarmupOption, WarmupStepsOption, fit_curve
 from .hpgrid import DropAboveOption, percentage, show_step_law
 
 
@@ -84,6 +85,10 @@ def fit(
         str | None,
         typer.Option("--at-edge", metavar="WHAT", help="step-law: grids whose best is at the edge: leave-out or keep."),
     ] = None,
+    schedule: ScheduleOption = None,
+    warmup: WarmupOption = None,
+    warmup_steps: WarmupStepsOption = None,
+    smooth: SmoothOption = None,
     sensitivity: Annotated[
         bool, typer.Option("--sensitivity", help="Refit in every other way and show how far the decision moves.")
     ] = False,
@@ -101,10 +106,46 @@ def fit(
     """Fit one law to a table of finished runs, or let `auto` weigh several by how each predicts the larger runs."""
     from ..engine.fit import fit as run
     from ..files import check_writable
+    from ..laws.curves import is_curve_law
     from ..show import terminal
 
     check_writable(out)
     check_apart("--out", out, table, prior)
+    if is_curve_law(law):
+        others = {
+            "--resample": resample != "runs",
+            "--intervals": intervals != "bootstrap",
+            "--prior": bool(prior) or prior_sd is not None,
+            "--weights": bool(weights),
+            "--params-column": params_column is not None,
+            "--drop-above": drop_above is not None,
+            "--optima": bool(optima) or near is not None or bool(at_edge),
+            "--sensitivity": sensitivity or bool(sensitivity_plot) or flops is not None,
+            "--device": device != "cpu",
+        }
+        fit_curve(
+            law,
+            table,
+            out,
+            fail,
+            json,
+            others=others,
+            schedule=schedule,
+            warmup=warmup or "area",
+            warmup_steps=warmup_steps,
+            smooth=smooth or "none",
+            objective=objective,
+            delta=delta,
+            fix=fixed(fix),
+            seed=seed,
+            mapping=pairs(map_),
+            where=where,
+            drop_bad=drop_bad,
+            **({} if starts == 2304 else {"starts": starts}),
+        )
+        return
+    if schedule or warmup or warmup_steps is not None or smooth:
+        raise UsageError(f"--schedule, --warmup, --warmup-steps and --smooth are of laws of loss curves, not of {law}")
     if law == "step-law":
         others = {
             "--objective": objective not in ("huber", "l2"),

@@ -16,12 +16,16 @@ def laws(
 ) -> None:
     """List the laws, or print one: formula, inputs, parameters, published coefficients, source."""
     from ..laws import LAWS, catalogue, get_law
+    from ..laws.curves import CURVE_LAWS, get_curve_law, is_curve_law
     from ..show import terminal
 
     if law == "auto":
         among = ", ".join(known.name for known in LAWS.values() if known.priors)
         raise UsageError(f"auto is no law but the choice among {among} by inner backtests: scaling-lab fit auto TABLE")
-    chosen = [get_law(law)] if law else list(LAWS.values())
+    if law:
+        chosen = [get_curve_law(law) if is_curve_law(law) else get_law(law)]
+    else:
+        chosen = [*LAWS.values(), *CURVE_LAWS.values()]
     if json:
         show_json(catalogue(chosen))
     elif law:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
+from ..histories import Points
 from ..laws import Law, Param
 from ..quantities import SHARE_PREFIX
 from . import sums
@@ -99,7 +100,11 @@ class Coordinates:
             return sums.kernel_of(self, self.law.form, x)
         real = np.array([p.domain == "real" for p in self.free], dtype=bool)
         cut = lambda keep: {name: values[keep] for name, values in x.items()}  # noqa: E731
-        return ByDual(lambda t: self.model(x, t), real, part=lambda t, keep: self.model(cut(keep), t))
+        kernel = ByDual(lambda t: self.model(x, t), real, part=lambda t, keep: self.model(cut(keep), t))
+        # A law of curves works on every drop that each row has seen: as many starts at once as such arrays allow.
+        n = len(next(iter(x.values())))
+        kernel.block = max(kernel.block * n // max(numbers(x), 1), n)
+        return kernel
 
     def predictor(self, x: Mapping[str, Floats]) -> Callable[[Floats], Floats]:
         """The law at inputs (n,) as a function of theta (B, p), (B, n): infinite or NaN where it is no number."""
@@ -137,6 +142,11 @@ class Coordinates:
             ends = sorted(inward(p, np.array([low, high])))
             columns.append(rng.uniform(ends[0], ends[1], count))
         return np.column_stack(columns) if columns else np.zeros((count, 0))
+
+
+def numbers(x: Mapping[str, Any]) -> int:
+    """How many numbers a law works on for one set of parameters: its rows, or the drops that rows of curves saw."""
+    return max((len(v.pairs.drop) if isinstance(v, Points) else len(v) for v in x.values()), default=0)
 
 
 def _placed(law: Law, x: Mapping[str, Floats]) -> Law:

@@ -136,7 +136,24 @@ class Dual:
             _add(bent, (i, i), second if g is _ONE else second * (g * g))
         return Dual(value, {i: _times(g, first) for i, g in x.near.items()}, bent)
 
+    def gathered(self, starts: NDArray[np.int64]) -> Dual:
+        """The sums over pieces of the last axis that begin at `starts`: towards the variables themselves.
+
+        A chain of steps is put together element by element, which a sum over elements ends.
+        """
+
+        def summed(values: Floats) -> Floats:
+            return np.add.reduceat(np.broadcast_to(values, self.value.shape), starts, axis=-1)
+
+        return Dual(
+            summed(self.value),
+            {_variable(i): summed(g) for i, g in self.grad.items()},
+            {(_variable(i), _variable(j)): summed(h) for (i, j), h in self.hess.items()},
+        )
+
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        if ufunc is np.add and method == "reduceat":
+            return inputs[0].gathered(inputs[1])
         if method != "__call__" or options:
             return NotImplemented
         if ufunc in _UNARY:

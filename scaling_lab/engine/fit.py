@@ -17,7 +17,7 @@ from ..quantities import SHARE_PREFIX
 from ..tables import Rows, Table, read_table, rows_for
 from . import diagnostics
 from .bootstrap import Progress, bootstrap
-from .coordinates import Coordinates, inward, outward
+from .coordinates import Coordinates, inward, numbers, outward
 from .likelihood import doubt
 from .local import mean_error
 from .metrics import metrics
@@ -580,7 +580,8 @@ def _objectives(
     kept = thinned(rows.used)
     if len(kept) < rows.used:
         rows = rows.take(kept)
-    predict, target, size = coordinates.predictor(rows.x), objective.scale(rows.y), chunk_size(rows.used, LINEAR_BLOCK)
+    predict, target = coordinates.predictor(rows.x), objective.scale(rows.y)
+    size = chunk_size(numbers(rows.x), LINEAR_BLOCK)
     parts = []
     for at in range(0, len(theta), size):
         with np.errstate(all="ignore"):
@@ -706,7 +707,7 @@ def _with_linear(coordinates: Coordinates, rows: Rows, named: Mapping[str, Float
     """Starts (total, p) of curved parameters by name, each (total,), with the linear ones solved, block by block."""
     linear, _ = _kinds(coordinates)
     rows = rows.take(thinned(rows.used))
-    parts, size = [], chunk_size(rows.used * (len(linear) + 1), LINEAR_BLOCK)
+    parts, size = [], chunk_size(numbers(rows.x) * (len(linear) + 1), LINEAR_BLOCK)
     for at in range(0, total, size):
         part = {name: values[at : at + size] for name, values in named.items()}
         parts.append(coordinates.to_theta(part | solve_linear(coordinates, rows, part, min(size, total - at))))

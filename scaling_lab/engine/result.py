@@ -230,6 +230,12 @@ class Fit:
             raise BadInput(
                 f"is not a fit this version reads (schema {schema!r}, wanted {SCHEMA!r})", file=file, fix="fit again"
             )
+        if found.get("kind") == "curves":
+            raise BadInput(
+                f"is a fit of the curve law {found.get('law')!r}, which this command does not take",
+                file=file,
+                fix="use it with forecast, schedule compare or schedule optimize",
+            )
         _check_known(found.get("law"), file)
         try:
             law = check_fit(found)

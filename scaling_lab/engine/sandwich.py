@@ -81,8 +81,14 @@ def sandwich(
     groups: NDArray[Any],
     objective: Objective,
     theta: Floats,
+    *,
+    scaled_by: Mapping[str, Floats] | None = None,
+    known: tuple[Floats, Floats] | None = None,
 ) -> Sandwich:
     """The covariance at the optimum theta (p,) of rows (n,); rows of one group share their error.
+
+    The noise's scale is let vary over `scaled_by` (n,), the inputs unless other columns are given. `known` is what
+    parameters were drawn by: the precision (p,) in the objective's units, zero for the others, and their sd (p,).
 
     H^-1 B H^-1 (Huber 1967, White 1980) with three repairs, each measured in bench/intervals.py. H takes the mean slope
     of psi that noise of each row's own scale has, since almost no residual lies where a narrow Huber's psi rises. B
@@ -109,8 +115,11 @@ def sandwich(
     if kinds <= q or (kinds < n and kinds < q + 2):
         raise NoCovariance(f"{kinds} {'runs' if kinds < n else 'rows'} are too few for {q} free parameters")
     psi = objective.slopes(r, objective.width)[0]
-    slope = _mean_slopes(x, r, q, objective)
+    varied = x if scaled_by is None else {name: values[use] for name, values in scaled_by.items()}
+    slope = _mean_slopes(varied, r, q, objective)
     full = jac.T @ (jac * (weights * slope)[:, None])
+    if known is not None:
+        full += np.diag(known[0])
     expected = full[np.ix_(alive, alive)]
     # The mean of psi times the law's second derivatives, zero only where the law is right.
     bend = -(jac.T @ (jac * (weights * psi)[:, None])) if objective.on == "log" else np.zeros_like(full)
@@ -128,6 +137,9 @@ def sandwich(
     sums = np.stack([np.bincount(group, column, kinds) for column in pulls.T], axis=1)
     bounded = 0.0 if objective.name == "l2" else float(np.mean(np.abs(r) > objective.width))
     taken = kinds / (kinds - q)
+    if known is not None:
+        # Had what they were drawn to been other by its sd, the optimum would have moved with it.
+        sums = np.concatenate([sums, np.diag(known[0] * known[1])[:, alive][known[0] > 0]])
     if not _definite(np.asarray(sums.T @ sums)):
         raise NoCovariance("the residuals show no doubt of some parameter at the optimum, which stands on a ridge")
     # As the square of one matrix: of a product of three, rounding can make a variance that is below zero.

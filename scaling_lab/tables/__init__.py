@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..quantities import ALIASES
+from .curves import Curve, Curves, read_curves
 from .expressions import select_rows
 from .formats import Content, delimiter_of, read_content, table_of, table_of_frame
 from .naming import name_columns
@@ -46,6 +47,8 @@ def read_table(
 
 __all__ = [
     "Content",
+    "Curve",
+    "Curves",
     "NoRows",
     "Rows",
     "Skipped",
@@ -53,6 +56,7 @@ __all__ = [
     "column_numbers",
     "delimiter_of",
     "read_content",
+    "read_curves",
     "read_table",
     "rows_for",
     "table_of",
