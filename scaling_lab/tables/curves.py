@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BadInput
+from ..errors import BadInput, nearest
 from ..histories import History, Points, Warmup
 from ..schedules import FREE_FORM, Schedule
 from ..smoothing import smoothed
@@ -137,7 +137,7 @@ def read_curves(
     warm-up are left out, counted, unless its rises are `included`. Raises BadInput with line or column for a step that
     goes back, for learning rates that nobody knows, and for a schedule shorter than its curve.
     """
-    logged = schedule is None or (isinstance(schedule, Mapping))
+    logged = schedule is None or isinstance(schedule, Mapping)
     has_lr = table.has("lr")
     if schedule is None and not has_lr:
         raise BadInput(
@@ -152,9 +152,19 @@ def read_curves(
     dropped, skipped, notes, curves = Counter(rows.dropped), list(rows.skipped), list(rows.notes), []
     names = rows.group.astype(str) if rows.grouped else np.full(rows.used, "the curve", dtype=object)
     if isinstance(schedule, Mapping):
-        strange = sorted(set(schedule) - set(names.tolist()))
+        there = dict.fromkeys(names.tolist())
+        strange = [name for name in schedule if name not in there]
         if strange:
-            raise BadInput(f"no run {strange[0]!r}, which --schedule names", file=table.name)
+            raise BadInput(
+                f"no run {strange[0]!r}, which --schedule names", file=table.name, fix=nearest(strange[0], there)
+            )
+        unknown = [name for name in there if name not in schedule]
+        if unknown and not has_lr:
+            raise BadInput(
+                f"no column 'lr', and no --schedule for run {unknown[0]!r}",
+                file=table.name,
+                fix=f"give --schedule {unknown[0]}=SPEC, or name the column with --map lr=COLUMN",
+            )
     for name in dict.fromkeys(names.tolist()):
         part = rows.take(names == name)
         _check_order(part, name)
