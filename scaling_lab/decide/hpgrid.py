@@ -404,7 +404,9 @@ def _optimum(grid: Grid, method: Method, near: float, keep_edges: bool) -> Optim
     if isinstance(found, str):
         return Optimum(grid, float(grid.lr[cell]), float(grid.batch[cell]), grid.lr[lone], grid.batch[lone], found)
     lr, batch = float(np.exp(found[0])), float(np.exp(found[1]))
-    inside = grid.lr.min() <= lr <= grid.lr.max() and grid.batch.min() <= batch <= grid.batch.max()
+    ends = ((lr, grid.lr), (batch, grid.batch))
+    # A place read back from its logarithm may lie a last digit beyond the cell it is.
+    inside = all(tried.min() * (1 - 1e-9) <= value <= tried.max() * (1 + 1e-9) for value, tried in ends)
     status = "used" if inside or keep_edges else "its minimum lies beyond what was tried"
     return Optimum(grid, lr, batch, np.array([lr]), np.array([batch]), status)
 

@@ -17,7 +17,7 @@ from ..engine.fit import Progress, Settings, fit_rows, law_rows
 from ..engine.predict import interval
 from ..engine.result import Fit, Notice, stamp
 from ..engine.solve import Objective
-from ..errors import NotEnoughData, UsageError
+from ..errors import BadInput, UsageError
 from ..files import to_json, write_text
 from ..laws import Law, get_law
 from ..laws.hpsurface import HP_SURFACE, optimum_at
@@ -121,8 +121,8 @@ def fit_step_law(
     """The power laws lr_max = scale * N**alpha * D**beta and batch_tokens = scale * D**alpha through grids' optima.
 
     Least squares on logarithms. `runs` resamples whole grids, `rows` single cells, which is what the paper did: cells
-    of one grid share its optimum, so that those intervals are too narrow. Raises what read_grids raises, and
-    NotEnoughData or NotIdentified where too few grids have an optimum.
+    of one grid share its optimum, so that those intervals are too narrow. Raises what read_grids raises, BadInput where
+    too few grids have an optimum, and NotIdentified where they do not tell the exponents apart.
     """
     if resample not in ("runs", "rows"):
         raise UsageError(f"--resample {resample}: grids are resampled as runs (whole grids) or rows (cells)")
@@ -178,12 +178,12 @@ def _law(
     need = len(law.params) + 1
     if len(used) < need:
         reasons = ", ".join(sorted({best.status for best in found if best.status != "used"}))
-        raise NotEnoughData(
-            len(used),
-            need,
-            f"the power law of {law.target}",
-            f" (grids with an optimum{f'; the others: {reasons}' if reasons else ''}: add sizes and tokens, or cells"
-            " beyond the edges)",
+        others = f"; the other {len(found) - len(used)}: {reasons}" if reasons else ""
+        raise BadInput(
+            f"{len(used)} of {len(found)} grids have an optimum to use{others}; the power law of {law.target} needs "
+            f"{need}",
+            file=grids.name,
+            fix="add grids at other sizes and tokens, or cells round the best ones",
         )
     settings = Settings(
         Objective("l2", on=law.residual), bootstrap=bootstrap, resample=resample, seed=seed, workers=workers

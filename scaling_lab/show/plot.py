@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ..decide.isoflop import IsoFlop, Profile
     from ..decide.pools import PoolChoice, SetCurve
     from ..decide.refits import Choice
+    from ..decide.schedules import Listing
     from ..decide.sensitivity import Sensitivity
     from ..decide.tasks import Emergence, TaskCurve
     from ..decide.vocab import Answer, Vocabulary
@@ -986,9 +987,10 @@ def _bowl(axes: Axes, found: GridReport, i: int) -> None:
         triangles = Triangulation(np.log(x), np.log(y)).triangles
         placed = Triangulation(x, y, triangles)
         shades = matplotlib.colormaps["Blues_r"](np.linspace(0.15, 0.95, len(BOWL)))
-        axes.tricontourf(placed, excess, levels=BOWL, colors=shades[:-1], extend="max").cmap.set_over("#f4f4f4")
+        axes.tricontourf(placed, excess, levels=BOWL, colors=[*shades[:-1], "#f4f4f4"], extend="max")
         axes.tricontour(placed, excess, levels=[BOWL[1]], colors=[BLACK], linewidths=1.2)
-        axes.plot([], [], color=BLACK, linewidth=1.2, label=f"within {words.percent(BOWL[1])} of the best")
+        shares = ", ".join(f"{100 * share:g}" for share in BOWL[2:])
+        axes.plot([], [], color=BLACK, linewidth=1.2, label=f"{words.percent(BOWL[1])} above best; shades {shares} %")
     axes.grid(visible=False)
     _dots(axes, x, y, color="#444444", markersize=1.8, markeredgewidth=0, alpha=0.5, zorder=2, label="runs")
     best = np.array([grid.at])
@@ -1008,3 +1010,61 @@ def _bowl(axes: Axes, found: GridReport, i: int) -> None:
                    fontsize=10)  # fmt: skip
     axes.set_xlabel("peak learning rate")
     axes.set_ylabel("batch, tokens")
+
+
+# --------------------------------------------------------------------------------------------------------- schedules
+
+_LINES = (BLUE, VERMILLION, GREEN, "#CC79A7", "#E69F00", "#56B4E9", BLACK, GREY)
+_DASHES = ("-", "--", "-.", ":")
+# Places along a line: more than a page has points.
+_PLACES = 2000
+
+
+def draw_schedules(listing: Listing) -> Drawing:
+    """The rates against the steps, and where the schedules are ranked beside them how far each bound is above the best."""
+    first = {entry.label: i for i, entry in enumerate(listing.each)}
+    peak = max(entry.schedule.lr_max for entry in listing.each)
+    longest = max(entry.schedule.total for entry in listing.each)
+    with _style():
+        figure = _empty(WIDTH, 4.0 + 0.12 * len(listing.each))
+        panels = figure.subplots(
+            1, 2 if listing.ranked else 1, squeeze=False, width_ratios=[2.4, 1][: 1 + listing.ranked]
+        )
+        axes = panels[0][0]
+        for entry in listing.each:
+            total, i = entry.schedule.total, first[entry.label]
+            steps = np.unique(np.round(np.linspace(0, total, min(_PLACES, total) + 1)))
+            style = {"color": _LINES[i % len(_LINES)], "linestyle": _DASHES[i // len(_LINES) % len(_DASHES)]}
+            axes.plot(steps, entry.schedule.at(steps), linewidth=1.8, label=words.clean(entry.label), **style)
+        axes.set(xlim=(0, longest), ylim=(0, 1.04 * peak))
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
+        axes.xaxis.set_major_formatter(lambda value, _: format_quantity(value) if value >= 1e3 else f"{value:g}")
+        axes.yaxis.set_major_formatter(lambda value, _: _plain_rate(value))
+        axes.set_xlabel("step")
+        axes.set_ylabel("rate over the peak" if peak == 1 else "learning rate")
+        if listing.ranked:
+            _draw_bounds(panels[0][1], listing)
+        if len(listing.each) > 1:
+            _legend(figure, axes, 2)
+    text = "; ".join(f"{entry.label}: peak {entry.schedule.lr_max:g}" for entry in listing.each)
+    return Drawing(figure, "Learning rate against steps", f"{text}.")
+
+
+def _plain_rate(value: float) -> str:
+    text = f"{value:.3g}" if value == 0 or abs(value) >= 1e-2 else f"{value:.1e}"
+    return text.replace("e-0", "e-").replace(".0e", "e")
+
+
+def _draw_bounds(axes: Axes, listing: Listing) -> None:
+    best = listing.each[0].bound
+    assert best is not None
+    above = [100 * (entry.bound.value / best.value - 1) for entry in listing.each if entry.bound is not None]
+    places = np.arange(len(above))
+    axes.barh(places, above, color=[_LINES[i % len(_LINES)] for i in range(len(above))], height=0.6)
+    for place, value in zip(places, above, strict=True):
+        axes.annotate(
+            f"{value:.2g} %", (value, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9
+        )
+    axes.set(xlim=(0, 1.35 * max(*above, 1e-9)), ylim=(len(above) - 0.4, -0.6), yticks=[])
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("bound above the best (%)")
