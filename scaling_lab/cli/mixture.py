@@ -168,7 +168,7 @@ def mixture(
 
         draw.save(page.draw_mixture(found), plot)
         write_meta(plot, "scaling-lab/plot/1", {path: sha256_file(path) for path in fits or ()})
-    notices = [*(n for fit in loaded for n in own_warnings(fit)), *found.warnings]
+    notices = list(dict.fromkeys([*(n for fit in loaded for n in own_warnings(fit)), *found.warnings]))
     warn(notices)
     show_json(found.to_dict()) if json else show(page.mixture(found))
     fail_on(fail, notices)

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from ..engine.dual import Dual
-from ..engine.predict import interval, no_draws
+from ..engine.predict import far_outside, interval, no_draws
 from ..engine.result import Fit, Notice, too_few_draws
 from ..engine.solve import one_blas_thread
+from ..engine.uncertainty import extent
 from ..errors import BadInput, LabError, UsageError, nearest
 from ..laws.base import ExpOfSum, WeightedSum
 from ..quantities import SHARE_PREFIX
-from .allocate import Quantile
+from .allocate import Quantile, check_split
 
 Floats = NDArray[np.float64]
 # The loss at shares (n,) and its slopes (n,).
@@ -449,9 +450,8 @@ class _Ratio(_Problem):
         low, high = np.append(self.low, 0.0), np.append(self.high, 0.0)
         count = 401
         if self.flops is not None:
-            known = self.fits[0].inputs["params"]
-            # A budget far from the table's own is still split in sizes not too far from those that were seen.
-            low[1], high[1] = math.log(known["min"] / 30), math.log(known["max"] * 30)
+            # From one parameter to one token, as `allocate` looks: a best size at an end is none.
+            high[1] = max(math.log(self.flops / 6.0), 0.0)
             count = 61
         most = self._limits(draw, low, high)
         left, right = low.copy(), high.copy()
@@ -505,6 +505,9 @@ def _answer(problem: _Problem, level: float) -> Mixture:
     place = problem.best(0, None)
     if place is None:
         raise LabError("no mixture within the bounds keeps the caps by these fits; allow more with --cap or --bounds")
+    if isinstance(problem, _Ratio) and problem.flops is not None:
+        top = math.log(problem.flops / 6.0)
+        check_split(fits[0].entry, not 1e-3 < place[1] < top - 1e-3, problem.flops)
     enough = min(len(fit.draws) for fit in (*fits, *(cap.fit for cap in problem.caps)))
     count = min(enough, DRAWS) if enough > 1 else 0
     drawn = [problem.best(1 + int(d), place) for d in np.linspace(0, enough - 1, count)]
@@ -531,12 +534,19 @@ def _answer(problem: _Problem, level: float) -> Mixture:
         tried_loss=_tried_loss(problem),
         level=level,
         warnings=(
-            *(n for fit in fits for n in (*no_draws(fit), *too_few_draws(fit, level))),
+            # What is true of several fits in the same words is said once.
+            *dict.fromkeys(n for fit in fits for n in (*no_draws(fit), *too_few_draws(fit, level))),
+            *dict.fromkeys(n for fit in fits for n in far_outside([fit.outside(_extent(problem.inputs(place)))])),
             *_outside(problem, found),
             *_flat(problem, found),
             *_infeasible(len(drawn), missing),
         ),
     )
+
+
+def _extent(x: Mapping[str, Floats]) -> dict[str, float]:
+    """A place with its compute, where that can be told."""
+    return {name: float(value[0]) for name, value in extent(x).items()}
 
 
 def _limits(problem: _Problem) -> list[float]:
@@ -609,7 +619,10 @@ def _outside(problem: _Problem, found: Mapping[str, Quantile]) -> tuple[Notice, 
         bottom = low + room if low > 0 else 0.0
         if not held and not bottom <= q.value <= high - room:
             where = "beyond" if q.value < low - 1e-9 or q.value > high + 1e-9 else "at the edge of"
-            told.append(f"{name.removeprefix(SHARE_PREFIX)} = {q.value:.3g} is {where} {low:.3g} to {high:.3g}")
+            # Nothing is shown as nothing, and not as what rounding left of it.
+            told.append(
+                f"{name.removeprefix(SHARE_PREFIX)} = {round(q.value, 6):.3g} is {where} {low:.3g} to {high:.3g}"
+            )
     if not told:
         return ()
     listed = "; ".join(told[:4]) + (f"; and {len(told) - 4} more" if len(told) > 4 else "")

@@ -163,6 +163,31 @@ def test_use_3_the_split_of_a_budget_at_a_ratio_is_the_closed_form(corpora: tupl
     assert 6 * found.point["params"].value * found.point["tokens"].value == pytest.approx(flops)
 
 
+@pytest.mark.parametrize("flops", [1e14, 1e26])
+def test_a_budget_far_from_the_table_s_is_split_by_the_closed_form_and_told_to_be_far(
+    flops: float, corpora: tuple[Fit, Fit]
+) -> None:
+    domain, _ = corpora
+    r, p = 0.4, domain.values
+    found = mixture(domain, at={"ratio": r}, flops=flops)
+    n = (p["alpha"] * p["A"] / (p["beta"] * p["B"] * r ** p["eta"])) ** (1 / (p["alpha"] + p["beta"]))
+    n *= (flops / 6) ** (p["beta"] / (p["alpha"] + p["beta"]))
+    assert found.point["params"].value == pytest.approx(n, rel=1e-4)
+    assert "SL401" in {notice.code for notice in found.warnings}
+
+
+def test_a_point_far_from_the_table_is_told_of_and_a_budget_without_a_split_is_refused(
+    corpora: tuple[Fit, Fit],
+) -> None:
+    domain, _ = corpora
+    near = mixture(domain, at={"params": 1.8e9, "tokens": 1e10})
+    far = mixture(domain, at={"params": 1e14, "tokens": 1e16})
+    assert ["SL401" in {n.code for n in found.warnings} for found in (near, far)] == [False, True]
+    for flops in (1.0, 60.0):
+        with pytest.raises(LabError, match="have no best split into at least one parameter and one token"):
+            mixture(domain, flops=flops)
+
+
 def test_a_fit_whose_loss_rises_with_its_own_share_is_warned_of() -> None:
     x = dict(NDR)
     rising = {**TRUTH, "C": 1e-3, "eta": 1.5, "B": 2000.0}
