@@ -620,9 +620,8 @@ def _outside(problem: _Problem, found: Mapping[str, Quantile]) -> tuple[Notice, 
         if not held and not bottom <= q.value <= high - room:
             where = "beyond" if q.value < low - 1e-9 or q.value > high + 1e-9 else "at the edge of"
             # Nothing is shown as nothing, and not as what rounding left of it.
-            told.append(
-                f"{name.removeprefix(SHARE_PREFIX)} = {round(q.value, 6):.3g} is {where} {low:.3g} to {high:.3g}"
-            )
+            value, short = round(q.value, 6), name.removeprefix(SHARE_PREFIX)
+            told.append(f"{short} = {value:.3g} is {where} {low:.3g} to {high:.3g}")
     if not told:
         return ()
     listed = "; ".join(told[:4]) + (f"; and {len(told) - 4} more" if len(told) > 4 else "")
