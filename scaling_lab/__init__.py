@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .decide.across import Grown, across_sizes
     from .decide.allocate import Allocation, allocate
     from .decide.compare import Comparison, compare
+    from .decide.critical import BranchedBatch, CriticalBatch, branched_cbs, cbs
     from .decide.growth import Growth, Speedup, growth, speedup
     from .decide.hparams import Hparams, hparams
     from .decide.hpgrid import GridReport, grid_table, hpgrid
@@ -24,11 +25,16 @@ if TYPE_CHECKING:
     from .decide.lr_moves import BatchMove, HorizonMove, LrSweep, horizon, lr_sweep, rescale
     from .decide.mixture import Cap, Mixture, between_sizes, mixture
     from .decide.mup import MupTransfer, mup
+    from .decide.noise import NoiseScale, noise_scale
     from .decide.pools import PoolChoice, pools
     from .decide.regression import Regression, regress_mixture
+    from .decide.retention import Retention, retention
+    from .decide.schedules import list_schedules, rank_schedules, refine_log, transfer_lr
     from .decide.sensitivity import Sensitivity, sensitivity
     from .decide.steplaw import Best, StepLaw, fit_step_law, optimum_of
+    from .decide.steps import TrajectoryFit, estimate_trajectory
     from .decide.tasks import Emergence, emergence
+    from .decide.trajectory import Trajectory, trajectory
     from .decide.vocab import Vocabulary, optimal_vocabulary
     from .engine.backtest import Backtest, backtest
     from .engine.chain import Chained, backtest_chain, chain
@@ -38,6 +44,7 @@ if TYPE_CHECKING:
     from .engine.result import Fit
     from .errors import BadInput, LabError
     from .laws import LAWS, Law
+    from .schedules import Schedule
     from .show.report import write_report
     from .tables import read_table
 
@@ -89,6 +96,18 @@ _HOME = {
     "regress_mixture": "decide.regression",
     "Regression": "decide.regression",
     "envelope": "decide.isoflop",
+    "cbs": "decide.critical",
+    "CriticalBatch": "decide.critical",
+    "branched_cbs": "decide.critical",
+    "BranchedBatch": "decide.critical",
+    "noise_scale": "decide.noise",
+    "NoiseScale": "decide.noise",
+    "trajectory": "decide.trajectory",
+    "Trajectory": "decide.trajectory",
+    "estimate_trajectory": "decide.steps",
+    "TrajectoryFit": "decide.steps",
+    "retention": "decide.retention",
+    "Retention": "decide.retention",
     "pools": "decide.pools",
     "PoolChoice": "decide.pools",
     "chain": "engine.chain",
@@ -101,6 +120,11 @@ _HOME = {
     "unigram_normalised_loss": "accounting",
     "sensitivity": "decide.sensitivity",
     "Sensitivity": "decide.sensitivity",
+    "Schedule": "schedules",
+    "list_schedules": "decide.schedules",
+    "rank_schedules": "decide.schedules",
+    "refine_log": "decide.schedules",
+    "transfer_lr": "decide.schedules",
     "read_table": "tables",
     "write_report": "show.report",
     "LabError": "errors",
@@ -114,9 +138,11 @@ __all__ = [
     "BadInput",
     "BatchMove",
     "Best",
+    "BranchedBatch",
     "Cap",
     "Chained",
     "Comparison",
+    "CriticalBatch",
     "Emergence",
     "Fit",
     "GridReport",
@@ -129,13 +155,18 @@ __all__ = [
     "LrSweep",
     "Mixture",
     "MupTransfer",
+    "NoiseScale",
     "PartialPrediction",
     "PoolChoice",
     "Predictions",
     "Regression",
+    "Retention",
+    "Schedule",
     "Sensitivity",
     "Speedup",
     "StepLaw",
+    "Trajectory",
+    "TrajectoryFit",
     "Vocabulary",
     "__version__",
     "across_sizes",
@@ -144,10 +175,13 @@ __all__ = [
     "backtest",
     "backtest_chain",
     "between_sizes",
+    "branched_cbs",
+    "cbs",
     "chain",
     "compare",
     "emergence",
     "envelope",
+    "estimate_trajectory",
     "fit",
     "fit_step_law",
     "grid_table",
@@ -156,19 +190,26 @@ __all__ = [
     "hparams",
     "hpgrid",
     "isoflop",
+    "list_schedules",
     "lr_sweep",
     "mixture",
     "mup",
+    "noise_scale",
     "optimal_vocabulary",
     "optimum_of",
     "pools",
     "predict",
     "predict_partial",
+    "rank_schedules",
     "read_table",
+    "refine_log",
     "regress_mixture",
     "rescale",
+    "retention",
     "sensitivity",
     "speedup",
+    "trajectory",
+    "transfer_lr",
     "unigram_normalised_loss",
     "write_report",
 ]

@@ -53,6 +53,8 @@ _ALIASES = {
     "infinite-cosine": "infinite",
     "polynomial": "poly",
 }
+# Where a file's name ends and its settings begin: a name may hold commas.
+_SETTINGS = re.compile(r",(?=\s*[A-Za-z_]+\s*=)")
 # What a setting of a spec may also be called.
 _SPELT = {
     "steps": "total",
@@ -268,8 +270,9 @@ class Schedule:
     def parse(cls, text: str, **defaults: Any) -> Schedule:
         """The schedule that `cosine:total=24K,warmup=2160,floor=0.1,lr_max=3e-4` or `file:lr.csv` writes.
 
-        `defaults` are fields (total, lr_max, …) that the text may leave out. A warm-up or another number of steps
-        below 1 is a share of all steps; `decay_steps` stands for decay. Raises BadInput naming what is wrong.
+        `defaults` are fields (total, lr_max, …), or `warmup`, that the text may leave out; a schedule that has no such
+        number takes none. A warm-up or another number of steps below 1 is a share of all steps; `decay_steps` stands
+        for decay. Raises BadInput naming what is wrong.
         """
         name, _, rest = text.strip().partition(":")
         if name.strip().lower() == FREE_FORM:
@@ -277,6 +280,7 @@ class Schedule:
         given = _assignments(text, [part for part in rest.split(",") if part.strip()])
         kind_name = _named(name)
         fields: dict[str, Any] = dict(defaults)
+        spare = fields.pop("warmup", None)
         kind = SCHEDULES[kind_name]
         known = {"total", "lr_max", "warmup", "warmup_from", *kind.uses, *kind.settings}
         known |= {"decay_steps"} if "decay" in kind.uses else set()
@@ -287,6 +291,8 @@ class Schedule:
             raise BadInput(f"{text!r} has no number of steps", fix=f"write {kind_name}:total=24000,…")
         own = {key: given.pop(key) for key in list(given) if key in kind.settings}
         steps = given.pop("decay_steps", None)
+        if spare is not None:
+            given.setdefault("warmup", spare)
         if steps is not None and "decay" in given:
             raise BadInput(f"{text!r} gives both decay and decay_steps", fix="give one of them")
         if "warmup" in given:
@@ -428,8 +434,14 @@ def _assignments(text: str, parts: Sequence[str]) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------------- files
 
 
+def file_of(text: str) -> str | None:
+    """The file that a spec reads; None for a formula."""
+    name, _, rest = text.strip().partition(":")
+    return _SETTINGS.split(rest)[0].strip() if name.strip().lower() == FREE_FORM else None
+
+
 def _from_file(text: str, rest: str, defaults: Mapping[str, Any]) -> Schedule:
-    path, *parts = re.split(r",(?=\s*[A-Za-z_]+\s*=)", rest)
+    path, *parts = _SETTINGS.split(rest)
     if not path.strip():
         raise BadInput(f"{text!r} names no file", fix="write file:lr.csv, a table with columns step and lr")
     given = _assignments(text, parts)
@@ -439,7 +451,9 @@ def _from_file(text: str, rest: str, defaults: Mapping[str, Any]) -> Schedule:
             raise BadInput(f"{text!r}: a schedule from a file has no setting {key!r}", fix=nearest(key, known))
     steps, rates = read_rates(path.strip(), step=given.get("step", "step"), lr=given.get("column", "lr"))
     total = given.get("total", steps[-1])
-    warmup = _warmup(given.get("warmup", defaults.get("warmup_steps", 0) if steps[0] > 1 else 0), total)
+    # What is logged from the first update on has its warm-up in it; a default is for logs that begin after theirs.
+    spare = defaults.get("warmup", defaults.get("warmup_steps", 0)) if steps[0] > 1 else 0
+    warmup = _warmup(given.get("warmup", spare), total)
     found = Schedule.logged(
         steps, rates, warmup_steps=warmup, between=given.get("between", "linear"), file=path.strip()
     )
@@ -787,7 +801,7 @@ SCHEDULES: dict[str, Kind] = {
     ),
     "cosine-power": Kind(
         _cosine_power,
-        "(p0**c - 1)/(p0 - 1), c = (1+cos(pi*x))/2, to the floor",
+        "(p0**c-1)/(p0-1), c = (1+cos(pi*x))/2; floor",
         "sharpDARTS, arXiv:1903.09900",
         _FLOOR,
         {"p0": Setting(10.0, "its base: 1 gives the cosine (10 for ImageNet, 2 for CIFAR)", _TINY, 1e300)},
@@ -812,7 +826,7 @@ SCHEDULES: dict[str, Kind] = {
     ),
     "minicpm": Kind(
         _minicpm,
-        "1, then 0.5**((s-S)/half_life) over the decay",
+        "1, then 0.5**((s-S)/half_life) of the decay",
         "Hu et al. 2024, arXiv:2404.06395",
         frozenset({"decay"}),
         {"half_life": Setting(5000.0, f"steps in which the rate halves: {_SECOND_TIME}", 1e-6, 1e15)},
@@ -820,14 +834,14 @@ SCHEDULES: dict[str, Kind] = {
     ),
     "rex": Kind(
         _rex,
-        "z/(1-d+d*z), z = 1-x, to the floor",
+        "z/(1-d+d*z), z = 1-x; floor",
         "REX, arXiv:2107.04197; d of IvanVassi/REX_LR",
         _FLOOR,
         {"d": Setting(0.5, "how late it falls: 0.5 is the paper's, 0.9 the repository's", 0.0, 0.999)},
     ),
     "multistep": Kind(
         _multistep,
-        "1, then each share `to` from each step `at` on",
+        "1, then each share `to` from its step `at` on",
         "DeepSeek LLM, arXiv:2401.02954 (80/10/10)",
         settings={
             "at": Setting((0.8, 0.9), f"where it drops: {_SECOND_TIME}", 1e-9, 1e15),
@@ -857,7 +871,7 @@ SCHEDULES: dict[str, Kind] = {
     ),
     "onecycle": Kind(
         _onecycle,
-        "1/div up to 1, then down to 1/(div*final_div), by cosines",
+        "from 1/div up to 1, down to 1/(div*final_div)",
         "Smith & Topin 2018, arXiv:1708.07120; torch.optim.lr_scheduler.OneCycleLR",
         settings={
             "pct": Setting(0.3, "share of all steps that rises, where no warm-up is given", 1e-9, 1.0),
@@ -878,7 +892,7 @@ SCHEDULES: dict[str, Kind] = {
     ),
     "power": Kind(
         _power,
-        "min(lr_max, batch*a*n**b) at n tokens, then its decay",
+        "min(1, batch*a*n**b/lr_max) at n tokens, decay",
         "Shen et al. 2024, arXiv:2408.13359",
         _BOTH,
         {
@@ -892,7 +906,7 @@ SCHEDULES: dict[str, Kind] = {
     ),
     "infinite": Kind(
         _infinite("cosine"),
-        "cosine down to the plateau, constant, exponential to the floor",
+        "cosine to the plateau, flat, floor**y",
         "Ibrahim et al. 2024, arXiv:2403.08763",
         _BOTH,
         _INFINITE,
@@ -900,7 +914,7 @@ SCHEDULES: dict[str, Kind] = {
     ),
     "infinite-linear": Kind(
         _infinite("linear"),
-        "line down to the plateau, constant, exponential to the floor",
+        "line to the plateau, flat, floor**y",
         "arXiv:2503.02844",
         _BOTH,
         _INFINITE,
@@ -908,7 +922,7 @@ SCHEDULES: dict[str, Kind] = {
     ),
     "infinite-invsqrt": Kind(
         _infinite("invsqrt"),
-        "1/sqrt(1+alpha*x) down to the plateau, constant, exponential to the floor",
+        "1/sqrt(1+alpha*x) to the plateau, flat, floor**y",
         "Ibrahim et al. 2024, arXiv:2403.08763",
         _BOTH,
         {**_INFINITE, "alpha": Setting(10.0, "how steep the inverse root is", 1e-9, 1e9)},
@@ -916,7 +930,7 @@ SCHEDULES: dict[str, Kind] = {
     ),
     "rewarm": Kind(
         _rewarm,
-        "cosine to the floor, then at new data a line up to `peak` and a cosine again",
+        "cosine; from `switch` up to `peak`, cosine again",
         "Gupta et al. 2023, arXiv:2308.04014",
         _FLOOR,
         {

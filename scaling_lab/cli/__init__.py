@@ -26,6 +26,7 @@ from . import (
     pools,
     proxy,
     report,
+    schedule,
     tasks,
     vocab,
 )
@@ -85,6 +86,7 @@ for command in (
 ):
     app.command()(with_law_files(command))
 app.add_typer(proxy.app, name="proxy")
+app.add_typer(schedule.app, name="schedule")
 
 
 def main() -> None:
