@@ -46,15 +46,17 @@ class BadInput(LabError):
 
 
 class NotEnoughData(LabError):
-    """Fewer usable rows than the law has free parameters."""
+    """Fewer usable rows than something needs: a law more than its free `parameters`, which --fix makes fewer."""
 
-    def __init__(self, have: int, need: int, law: str, detail: str = "") -> None:
+    def __init__(self, have: int, need: int, what: str, detail: str = "", *, parameters: int | None = None) -> None:
         self.have, self.need = have, need
-        super().__init__(
-            f"{have} usable row{'s' if have != 1 else ''}, but {law} has {need - 1} free "
-            f"parameter{'s' if need != 2 else ''} and needs at least "
-            f"{need} rows{detail}; add runs, or hold parameters with --fix name=value"
-        )
+        rows = f"{have} usable row{'s' if have != 1 else ''}, but {what}"
+        least = f"needs at least {need} rows{detail}; add runs"
+        if parameters is None:
+            super().__init__(f"{rows} {least}")
+        else:
+            free = f"{parameters} free parameter{'s' if parameters != 1 else ''}"
+            super().__init__(f"{rows} has {free} and {least}, or hold parameters with --fix name=value")
 
 
 class NotIdentified(LabError):

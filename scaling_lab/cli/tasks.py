@@ -86,12 +86,13 @@ def checkpoints(
 ) -> None:
     """Average the checkpoints of a curves table for a second step, or the last ones of each run for a first step."""
     from ..decide.tasks import ready
-    from ..files import check_writable, write_meta, write_text
+    from ..files import write_bytes, write_meta
+    from ..ingest.output import check_outputs, table_bytes
 
-    check_writable(out)
+    check_outputs(out, None)
     check_apart("--out", out, table)
     found = ready(table, columns.split(","), order=order, drop=drop, window=window, final=final)
-    write_text(out, found.frame.to_csv(index=False))
+    write_bytes(out, table_bytes(out, found.frame))
     write_meta(out, "scaling-lab/checkpoints/1", dict(found.sha256), **found.record)
     if json:
         show_json({"schema": "scaling-lab/checkpoints/1", "out": out, "rows": len(found.frame), **found.record})

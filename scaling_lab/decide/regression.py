@@ -160,10 +160,14 @@ def shares_of(
     rows = rows_for(table, names, "loss", drop_bad=drop_bad)
     w = np.column_stack([rows.x[name] for name in names])
     sums = w.sum(axis=1)
+    if rows.used < LEAST_ROWS:
+        dropped = f" ({', '.join(f'{n} {why}' for why, n in rows.dropped.items())})" if rows.dropped else ""
+        raise NotEnoughData(rows.used, LEAST_ROWS, f"a regression over the mixtures of {rows.name}", dropped)
     if len(np.unique(w, axis=0)) < 2:
         raise BadInput("all rows have one mixture", file=rows.name, fix="add runs on other mixtures")
-    if rows.used < LEAST_ROWS:
-        raise NotEnoughData(rows.used, LEAST_ROWS, "a regression over mixtures")
+    if np.ptp(rows.y) == 0:
+        problem = f"all rows have one loss, {rows.y[0]:g}: nothing tells one mixture from another"
+        raise BadInput(problem, file=rows.name, fix="add runs that differ")
     if renormalise:
         if not (sums > 0).all():
             row = int(np.argmin(sums))

@@ -428,7 +428,14 @@ def _positive(table: Table, name: str) -> Floats:
     wrong = sorted({*faults, *np.flatnonzero(~(np.isfinite(values) & (values > 0))).tolist()})
     if wrong:
         cell = faults.get(wrong[0], f"{values[wrong[0]]:g}")
-        raise BadInput(f"{cell} is no size above zero", file=table.name, line=int(table.lines[wrong[0]]), column=name)
+        line = int(table.lines[wrong[0]])
+        raise BadInput(
+            f"{cell} is no size above zero",
+            file=table.name,
+            line=line,
+            column=name,
+            fix="name the size's column with --by",
+        )
     return values
 
 
@@ -454,10 +461,25 @@ def _of_counts(table: Table) -> tuple[Floats, Floats, Floats]:
         wrong = sorted({*faults, *np.flatnonzero(~(np.isfinite(values) & (values >= 0))).tolist()})
         if wrong:
             cell = faults.get(wrong[0], f"{values[wrong[0]]:g}")
-            raise BadInput(f"{cell} is no count", file=table.name, line=int(table.lines[wrong[0]]), column=name)
+            line = int(table.lines[wrong[0]])
+            raise BadInput(
+                f"{cell} is no count",
+                file=table.name,
+                line=line,
+                column=name,
+                fix="mend it, or select rows with --where",
+            )
         counts.append(values)
-    pass_rate(counts[0], counts[1])
-    return counts[0] / counts[1], counts[0], counts[1]
+    r, k = counts
+    odd = np.flatnonzero((r > k) | (k < 1) | (r != np.round(r)) | (k != np.round(k)))
+    if odd.size:
+        raise BadInput(
+            f"{r[odd[0]]:g} successes in {k[odd[0]]:g} draws is no count",
+            file=table.name,
+            line=int(table.lines[odd[0]]),
+            fix="give whole numbers, 0 <= successes <= draws, draws >= 1",
+        )
+    return r / k, r, k
 
 
 def _curve(
@@ -564,15 +586,17 @@ def ready(
 ) -> Checkpoints:
     """A curves table as `checkpoints` makes it, or with `final` as `final_means` does, with a record of what was done.
 
-    Raises BadInput where a column is missing or holds cells that are no numbers.
+    Raises BadInput where a column is missing or holds cells that are no numbers, where a run has two rows at one place
+    in its order, or where none has as many rows as are to be averaged.
     """
     read = read_table(table)
     frame = read.frame.copy()
     for name in (order, *columns):
-        if name in read.columns:
-            frame[name] = column_numbers(read, name)[0]
+        if name in read.columns and name != run:
+            frame[name] = _finite(read, name)
     if run in read.columns and run not in frame:
         frame[run] = read.text(run)
+    _known(frame, columns, run, order, window if final is None else final, read.name)
     if final is not None:
         out = final_means(frame, columns, run=run, order=order, last=final)
         record: dict[str, Any] = {"mean_of_last": final}
@@ -600,9 +624,9 @@ def checkpoints(
     The first rows that stay are averaged over those that there are. Source: Bhagia et al. 2024, arXiv:2412.04403, step
     2 (drop .1, window 5). Raises BadInput where a column is missing or holds no number.
     """
-    _known(frame, [run, order, *columns])
-    if not 0 <= drop < 1 or window < 1:
-        raise UsageError(f"drop {drop:g} is a share below 1 and window {window} at least 1")
+    if not 0 <= drop < 1:
+        raise UsageError(f"--drop {drop:g} is not a share from 0 to below 1")
+    _known(frame, columns, run, order, window)
     parts = []
     for _, rows in frame.groupby(run, sort=False):
         rows = rows.sort_values(order, kind="stable")
@@ -618,9 +642,7 @@ def final_means(
     frame: pd.DataFrame, columns: Sequence[str], *, run: str = "run_id", order: str = "step", last: int = 5
 ) -> pd.DataFrame:
     """The last row of each run, with columns that are means over its last rows (Bhagia et al. 2024: five)."""
-    _known(frame, [run, order, *columns])
-    if last < 1:
-        raise UsageError(f"the last {last} rows are none")
+    _known(frame, columns, run, order, last)
     ordered = frame.sort_values(order, kind="stable")
     out = ordered.groupby(run, sort=False).tail(1).set_index(run)
     means = ordered.groupby(run, sort=False).tail(last).groupby(run, sort=False)[list(columns)].mean()
@@ -628,14 +650,52 @@ def final_means(
     return out.loc[list(dict.fromkeys(frame[run]))].reset_index()
 
 
-def _known(frame: pd.DataFrame, columns: Sequence[str]) -> None:
-    missing = [name for name in columns if name not in frame.columns]
+def _finite(table: Table, name: str) -> Floats:
+    """A column of numbers (n,); raises BadInput naming the first line that has none."""
+    values, faults = column_numbers(table, name)
+    wrong = sorted({*faults, *np.flatnonzero(~np.isfinite(values)).tolist()})
+    if wrong:
+        cell = faults.get(wrong[0], f"{values[wrong[0]]:g}")
+        line = int(table.lines[wrong[0]])
+        raise BadInput(
+            f"{cell} is no finite number", file=table.name, line=line, column=name, fix="drop or mend such rows"
+        )
+    return values
+
+
+def _known(
+    frame: pd.DataFrame, columns: Sequence[str], run: str, order: str, rows: int, file: str | None = None
+) -> None:
+    """Raises where the columns of runs can't be averaged over so many rows in their order."""
+    if rows < 1:
+        raise UsageError(f"a mean over {rows} rows is none; give 1 or more")
+    twice = [name for name in columns if list(columns).count(name) > 1 or name in (run, order)]
+    if twice:
+        raise UsageError(f"--columns {twice[0]}: give each column to be averaged once, and neither {run} nor {order}")
+    missing = [name for name in (run, order, *columns) if name not in frame.columns]
     if missing:
-        raise BadInput(f"no column {missing[0]!r}", fix=f"it has {', '.join(map(str, list(frame.columns)[:12]))}")
-    for name in columns[2:]:
+        has = f"it has {', '.join(map(str, list(frame.columns)[:12]))}"
+        fix = f"{has}; name the one that orders a run's rows with --order" if missing[0] == order else has
+        raise BadInput(f"no column {missing[0]!r}", file=file, fix=fix)
+    for name in (order, *columns):
         values = frame[name]
         if values.dtype.kind not in "fiu" or not np.isfinite(values.to_numpy(dtype=float)).all():
-            raise BadInput("holds cells that are no finite numbers", column=name, fix="drop or mend those rows")
+            raise BadInput(
+                "holds cells that are no finite numbers", file=file, column=name, fix="drop or mend those rows"
+            )
+    if frame[run].isna().any():
+        raise BadInput("rows belong to no run", file=file, column=run, fix="name the run of every row")
+    again = frame[frame.duplicated([run, order])]
+    if len(again):
+        which = f"run {again[run].iloc[0]} has two rows at {order} {again[order].iloc[0]:g}"
+        raise BadInput(
+            which, file=file, fix="give one row for each; rows of different tasks go into tables of their own"
+        )
+    longest = int(frame.groupby(run).size().max()) if len(frame) else 0
+    if len(frame) and rows > longest:
+        raise BadInput(
+            f"no run has the {rows} rows that are to be averaged, the longest {longest}", file=file, fix="average fewer"
+        )
 
 
 def alignment_score(source: float, target: float) -> float:

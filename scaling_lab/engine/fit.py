@@ -463,9 +463,8 @@ def optimum(coordinates: Coordinates, rows: Rows, settings: Settings, pull: Pull
     free = len(coordinates.free)
     if rows.used < max(free - (0 if pull is None else int(np.sum(pull.precision > 0))) + 1, 2):
         dropped = sum(rows.dropped.values())
-        raise NotEnoughData(
-            rows.used, free + 1, coordinates.law.name, f" ({dropped} of {rows.read} rows left out)" if dropped else ""
-        )
+        left_out = f" ({dropped} of {rows.read} rows left out)" if dropped else ""
+        raise NotEnoughData(rows.used, free + 1, coordinates.law.name, left_out, parameters=free)
     if pull is None:
         diagnostics.check_identified(coordinates, rows)
     rng = np.random.default_rng([settings.seed, 0])

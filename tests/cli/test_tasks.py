@@ -90,6 +90,20 @@ def test_emergence_of_accuracies_has_metrics_and_no_test(lab, tmp_path: Path) ->
     assert refused.code == 2
 
 
+def test_counts_that_can_t_be_are_named_by_their_line(lab, tmp_path: Path) -> None:  # noqa: F811
+    table = tmp_path / "answers.csv"
+    for line in ("4e8,100,101", "4e8,100,1.5", "4e8,0,0"):
+        table.write_text(f"params,draws,successes\n1e8,100,3\n2e8,100,5\n{line}\n")
+        done = lab("emergence", str(table))
+        assert done.code == 1
+        assert f"{table}, line 4: " in done.err
+        assert "is no count; give whole numbers" in done.err
+    table.write_text("params,draws,successes\n1e8,100,3\n2e8,100,5\n")
+    few = lab("emergence", str(table))
+    assert "2 usable rows, but a curve of scores needs at least 3 rows" in few.err
+    assert "--fix" not in few.err
+
+
 def test_checkpoints_are_written_with_what_was_done(lab, tmp_path: Path) -> None:  # noqa: F811
     source, out = str(tmp_path / "curves.csv"), tmp_path / "ready.csv"
     curves().to_csv(source, index=False)
@@ -101,5 +115,10 @@ def test_checkpoints_are_written_with_what_was_done(lab, tmp_path: Path) -> None
     last = lab("checkpoints", source, "--columns", "bpb", "--final", "5", "--out", str(out), "--json").json
     assert last["rows"] == 2
     assert last["mean_of_last"] == 5
-    assert lab("checkpoints", source, "--columns", "nothing", "--out", str(out)).code == 1
+    missing = lab("checkpoints", source, "--columns", "nothing", "--out", str(out))
+    assert missing.code == 1
+    assert f"{source}: no column 'nothing'" in missing.err
+    assert lab("checkpoints", source, "--columns", "bpb", "--out", str(tmp_path / "ready.parquet")).code == 0
+    assert len(pd.read_parquet(tmp_path / "ready.parquet")) == 24
+    assert lab("checkpoints", source, "--columns", "bpb", "--out", str(tmp_path / "ready.xlsx")).code == 2
     assert lab("checkpoints", source, "--columns", "bpb", "--out", source).code == 2

@@ -14,7 +14,7 @@ from scaling_lab.decide.mixture import Cap, between_sizes, mixture
 from scaling_lab.decide.regression import inner_errors, regress_mixture
 from scaling_lab.engine.fit import fit
 from scaling_lab.engine.result import Fit
-from scaling_lab.errors import BadInput, LabError, NotIdentified, UsageError
+from scaling_lab.errors import BadInput, LabError, NotEnoughData, NotIdentified, UsageError
 from scaling_lab.laws import LAWS, get_law
 from tests.laws.worlds.mixtures import NDR, TRUTH
 
@@ -272,6 +272,18 @@ def test_regression_refuses_sums_and_divides_them_only_when_asked() -> None:
     found = regress_mixture(rounded, method="ridge", renormalise=True, simulated=5000)
     assert {notice.code for notice in found.warnings} >= {"SL429"}
     assert sum(q.value for q in found.shares.values()) == pytest.approx(1.0)
+
+
+def test_regression_refuses_what_tells_no_mixture_from_another(tmp_path: Path) -> None:
+    table, cheap = regression_table(20), tmp_path / "cheap.csv"
+    table.head(5).to_csv(cheap, index=False)
+    with pytest.raises(BadInput, match="all rows have one loss, 2: nothing tells one mixture from another"):
+        regress_mixture(table.assign(loss=2.0), method="ridge")
+    # Rows without a share are left out and counted: they are not rows of one mixture.
+    with pytest.raises(NotEnoughData, match=r"0 usable rows.* needs at least 10 rows \(20 .*\); add runs$"):
+        regress_mixture(table.assign(w_web=np.nan), method="ridge")
+    with pytest.raises(NotEnoughData, match=r"5 usable rows, but a regression over the mixtures of .*cheap.csv needs"):
+        regress_mixture(table, small=cheap, method="ridge")
 
 
 @extra

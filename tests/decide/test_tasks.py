@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -269,8 +271,34 @@ def test_curves_without_the_column_or_with_a_hole_are_refused() -> None:
         checkpoints(curves(), ["acc"])
     with pytest.raises(BadInput, match="no finite numbers"):
         checkpoints(curves().assign(bpb=np.nan), ["bpb"])
-    with pytest.raises(UsageError, match="share below 1"):
-        checkpoints(curves(), ["bpb"], drop=1.0)
+    for drop in (1.0, -0.1, float("nan")):
+        with pytest.raises(UsageError, match="is not a share from 0 to below 1"):
+            checkpoints(curves(), ["bpb"], drop=drop)
+
+
+def test_what_can_t_be_averaged_is_refused_and_not_averaged_in_silence(tmp_path: Path) -> None:
+    frame, path = curves(), tmp_path / "curves.csv"
+    for bad, column in (("x", "bpb"), ("", "step"), ("x", "step")):
+        broken = frame.astype({column: object})
+        broken.loc[5, column] = bad
+        broken.to_csv(path, index=False)
+        with pytest.raises(BadInput, match=rf"curves.csv, line 7, column {column}: .* no finite number"):
+            ready(path, ["bpb"])
+    for columns in (["bpb", "bpb"], ["run_id"], ["step", "bpb"]):
+        with pytest.raises(UsageError, match="once, and neither run_id nor step"):
+            ready(frame, columns)
+    with pytest.raises(BadInput, match="run a has two rows at step 4; give one row for each"):
+        ready(pd.concat([frame, frame.iloc[[4]]]), ["bpb"])
+    with pytest.raises(BadInput, match="rows belong to no run"):
+        checkpoints(frame.assign(run_id=frame.run_id.where(frame.step > 2)), ["bpb"])
+    with pytest.raises(BadInput, match=r"no column 'step'; it has .*--order"):
+        ready(frame.drop(columns="step"), ["bpb"])
+    for asked in ({"window": 21}, {"final": 21}):
+        with pytest.raises(BadInput, match="no run has the 21 rows that are to be averaged, the longest 20"):
+            ready(frame, ["bpb"], **asked)
+    for asked in ({"window": 0}, {"final": 0}):
+        with pytest.raises(UsageError, match="a mean over 0 rows is none"):
+            ready(frame, ["bpb"], **asked)
 
 
 def test_alignment_of_pre_training_data_with_a_translation_task() -> None:
