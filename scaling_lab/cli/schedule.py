@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -48,7 +49,9 @@ def show_(
     from ..decide import schedules as decide
     from ..show import schedules as text
 
-    _check_paths(plot, out, refine)
+    _check_paths(plot, out, specs or (), refine)
+    if refine is None and where is not None:
+        raise UsageError("--where selects rows of a log; give it with --refine LOG")
     found: Refined | None = None
     if refine is not None:
         if specs or warmup is not None or floor is not None:
@@ -59,6 +62,8 @@ def show_(
     elif specs:
         listing = _listed(specs, False, total=total, lr_max=lr_max, warmup=warmup, floor=floor)
     else:
+        if plot or out:
+            raise UsageError("--plot and --out need a SPEC, as cosine:total=24000")
         show_json(decide.catalogue()) if json else show(text.catalogue())
         return
     _write(listing, plot, out)
@@ -87,7 +92,7 @@ def compare(
     """Set schedules side by side, and rank them by a convergence bound with the peak that each would want."""
     from ..show import schedules as text
 
-    _check_paths(plot, None, None)
+    _check_paths(plot, None, specs, None)
     if tuned_lr is not None and not bound:
         raise UsageError("--tuned-lr is carried over by the bound; add --bound")
     given = {"tuned_lr": tuned_lr} if bound else {}
@@ -97,18 +102,21 @@ def compare(
     fail_on(fail, listing.warnings)
 
 
-def _check_paths(plot: str | None, out: str | None, read: str | None) -> None:
+def _check_paths(plot: str | None, out: str | None, specs: Iterable[str], log: str | None) -> None:
     """Refuses, before any work, what can't be written."""
+    from ..schedules import file_of
+
+    read = (log, *map(file_of, specs))
     if plot is not None:
         from ..show import plot as draw
 
         draw.check_kind(plot)
-        check_apart("--plot", plot, read, out)
+        check_apart("--plot", plot, *read, out)
     if out is not None:
         from ..ingest.output import check_outputs
 
         check_outputs(out, None)
-        check_apart("--out", out, read)
+        check_apart("--out", out, *read)
 
 
 def _listed(specs: list[str], bound: bool, **fields: Any) -> Listing:
