@@ -196,9 +196,9 @@ def _draw(found: Hparams, fits: list[Fit], paths: list[str], plot: str) -> None:
 
 def _loaded(paths: Iterable[str] | None) -> list[Fit]:
     """The fits, what each was warned of told."""
-    from ..engine.result import Fit
+    from ..decide.steplaw import fits_of
 
-    fits = [Fit.load(path) for path in paths or ()]
+    fits = [fit for path in paths or () for fit in fits_of(path)]
     for each in fits:
         warn(own_warnings(each), of=f"your fit of {each.law}")
     return fits

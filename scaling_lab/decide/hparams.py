@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..accounting import six_nd, tokens_per_param
 from ..engine.predict import predict
 from ..engine.result import Fit, Notice
 from ..errors import UsageError, nearest
-from ..laws import LAWS, Law
+from ..laws import LAWS
 from ..laws.hyper import (
     PLATEAU,
     POWER_SEQUENCE,
@@ -125,7 +126,7 @@ class Beyond:
 
 @dataclass(frozen=True)
 class Recommended:
-    """What one rule says, with its conventions: `rule` is None for a fit of one's own.
+    """What one rule says, with its conventions (`counts`: what its N is); `rule` is None for fits of one's own.
 
     `taken` are the quantities of the request that it was computed from, `outside` those beyond its range.
     """
@@ -414,7 +415,7 @@ def recommend(rule: HyperRule, request: Request) -> Recommended:
         batch=batch,
         taken=taken,
         outside=outside(rule, request),
-        counts=rule.counts,
+        counts=QUANTITIES[rule.counts].counts if rule.counts else "",
         fitted=rule.fitted,
         note=rule.note,
         rule=rule,
@@ -435,9 +436,9 @@ def _answer(rule: HyperRule, setting: Setting, request: Request) -> Answer:
             why=f"needs a fit: the authors give no constants; fit {law.name}, give it with --fit",
             kind=setting.kind,
         )
-    needs = needed(law, request)
-    if needs:
-        return Answer(law.name, needs=needs, kind=setting.kind)
+    lacking = [name for name in law.inputs if name not in request.known]
+    if lacking:
+        return Answer(law.name, needs=needed(lacking, request), kind=setting.kind)
     value = float(law.predict({n: np.array([v]) for n, v in request.values(law.inputs).items()}, **values)[0])
     if not (math.isfinite(value) and value > 0):
         return Answer(law.name, why=f"the law gives {value:.2g} there, which is none", kind=setting.kind)
@@ -446,9 +447,8 @@ def _answer(rule: HyperRule, setting: Setting, request: Request) -> Answer:
     return Answer(law.name, value, kind=setting.kind)
 
 
-def needed(law: Law, request: Request) -> tuple[str, ...]:
-    """The options that would give the inputs of a law that the request lacks."""
-    lacking = [name for name in law.inputs if name not in request.known]
+def needed(lacking: Sequence[str], request: Request) -> tuple[str, ...]:
+    """The options that would give the inputs that the request lacks."""
     length = ["--seq-len"] if "batch_sequences" in lacking and "batch_tokens" in request.known else []
     return (*(_GIVE.get(name, name) for name in lacking if not (length and name == "batch_sequences")), *length)
 
@@ -487,36 +487,66 @@ def _of_fits(fits: Sequence[Fit], request: Request, level: float) -> tuple[tuple
         if laws.count(fit.law) > 1:
             raise UsageError(f"two fits of {fit.law} are given with --fit; give one")
     found, notices = [], []
-    for fit in fits:
-        answer, told, beyond = _own(fit, request, level)
-        notices += [Notice(n.code, n.severity, f"your fit of {fit.law}: {n.message}") for n in told]
-        size = next((name for name in fit.entry.inputs if quantity(name).counts), "")
-        found.append(
-            Recommended(
-                name=f"your {fit.law}",
-                title=f"your fit of {fit.law}",
-                source=fit.entry.source,
-                lr=answer if fit.target == "lr_max" else None,
-                batch=answer if fit.target == "batch_tokens" else None,
-                taken={n: request.known[n] for n in fit.entry.inputs if n in request.known},
-                outside=beyond,
-                counts=size,
-                fitted=f"{fit.rows['used']} rows of {', '.join(fit.made_by.get('inputs', {})) or 'your table'}",
-            )
-        )
+    for base in dict.fromkeys(name.removesuffix("-batch") for name in laws):
+        own, told = _row(base, [fit for fit in fits if fit.law.removesuffix("-batch") == base], request, level)
+        found.append(own)
+        notices += told
     return tuple(found), tuple(notices)
 
 
-def _own(fit: Fit, request: Request, level: float) -> tuple[Answer, tuple[Notice, ...], tuple[Beyond, ...]]:
+def _row(base: str, fits: Sequence[Fit], request: Request, level: float) -> tuple[Recommended, list[Notice]]:
+    """What the fits of one rule's two laws say, as one row."""
+    answers: dict[str, Answer] = {}
+    taken: dict[str, Known] = {}
+    beyond: dict[str, Beyond] = {}
+    notices, rows = [], []
+    for fit in fits:
+        point = _point(fit, request)
+        answers[TARGETS[fit.target]], told, outside = _own(fit, point, request, level)
+        taken |= point
+        beyond |= {each.name: each for each in outside}
+        notices += [Notice(n.code, n.severity, f"your fit of {fit.law}: {n.message}") for n in told]
+        tables = " and ".join(PurePath(name).name for name in fit.made_by.get("inputs", {}))
+        rows.append(f"{fit.target} on {fit.rows['used']} rows of {tables or 'your table'}")
+    sizes = [fit.inputs[n].get("counts") for fit in fits for n in fit.entry.inputs if quantity(n).counts]
+    own = Recommended(
+        name=f"your {base}",
+        title=f"your fit of {base}",
+        source=fits[0].entry.source,
+        lr=answers.get("lr"),
+        batch=answers.get("batch"),
+        taken=taken,
+        outside=tuple(beyond.values()),
+        counts=str(sizes[0]) if sizes else "",
+        fitted="; ".join(rows),
+    )
+    return own, notices
+
+
+def _point(fit: Fit, request: Request) -> dict[str, Known]:
+    """The inputs of a fit that the request has; a size as the column counts it that the fit was made from."""
+    columns = {name: _column(fit, name) for name in fit.entry.inputs}
+    return {name: request.known[column] for name, column in columns.items() if column in request.known}
+
+
+def _column(fit: Fit, name: str) -> str:
+    """The quantity that an input of a fit stands for: of a size, the count that the fitted column has."""
+    column = str(fit.inputs[name].get("column"))
+    return column if quantity(name).counts and column in COUNTS.values() else name
+
+
+def _own(
+    fit: Fit, point: Mapping[str, Known], request: Request, level: float
+) -> tuple[Answer, tuple[Notice, ...], tuple[Beyond, ...]]:
     """A fit's value with its interval, its warnings, and how far the request lies beyond its rows."""
-    needs = needed(fit.entry, request)
-    if needs:
-        return Answer(fit.law, needs=needs), (), ()
-    point = request.values(fit.entry.inputs)
-    found = predict(fit, [point], level)
+    if len(point) < len(fit.entry.inputs):
+        lacking = [_column(fit, name) for name in fit.entry.inputs if name not in point]
+        return Answer(fit.law, needs=needed(lacking, request)), (), ()
+    at = {name: known.value for name, known in point.items()}
+    found = predict(fit, [at], level)
     beyond = []
-    for name, factor in fit.outside(point).items():
-        above = point[name] > fit.inputs[name]["max"]
+    for name, factor in fit.outside(at).items():
+        above = at[name] > fit.inputs[name]["max"]
         beyond.append(Beyond(name, factor, float(fit.inputs[name]["max" if above else "min"]), above))
     value, ends = float(found.value[0]), (float(found.low[0]), float(found.high[0]))
     if value <= 0:

@@ -123,6 +123,35 @@ _power_law(
     {"deepseek2024": Published(dict(scale=0.2920, alpha=0.3271), DEEPSEEK)},
     "flops as in `hp:deepseek`.",
 )
+register(
+    Law(
+        name="deepseek-tokens",
+        title="Best tokens for a compute budget (DeepSeek LLM)",
+        source=DEEPSEEK,
+        family="size",
+        target="tokens",
+        inputs=("flops",),
+        params=(
+            Param("scale", "tokens", (1e-3, 1e3), "best tokens at flops = 1"),
+            Param("alpha", "", (0.2, 0.8), "exponent of flops", domain="real"),
+        ),
+        formula="scale * flops**alpha",
+        predict=_power_of("flops"),
+        linear=("scale",),
+        powers=(Power("scale", "flops", "alpha"),),
+        published={
+            "second-hand": Published(
+                dict(scale=5.8316, alpha=0.4757), DEEPSEEK, "read in six texts that agree, not in the paper itself"
+            )
+        },
+        identifiability=_ONE_VALUE.format("flops"),
+        notes=(
+            "flops are M * tokens as in `hp:deepseek`, so the best model has M = flops / tokens non-embedding FLOPs "
+            "per token. Better data ask for the larger model: the exponent of M is .450 on the authors' early data, "
+            f".524 on their current data and .578 on OpenWebText2 (second-hand). {_OPTIMA.format('budget')}"
+        ),
+    )
+)
 _power_law(
     "hp:porian",
     "Peak learning rate for a compute-optimal model (Porian)",
@@ -298,7 +327,7 @@ STEP_LAW = register(
             )
         },
         notes=(
-            "It rises with the tokens because the batch grows with them; at a fixed batch the best learning rate falls "
+            "It rises with the tokens because the batch grows with them; at a fixed batch another rule has it fall "
             "(`hp:bjorck`). The schedule ends at a fixed learning rate of 1e-5; where it ends at a tenth of the peak, "
             f"the best peak is lower and the best batch larger. {_OPTIMA.format('size and tokens')}"
         ),
@@ -459,8 +488,8 @@ RULES: dict[str, HyperRule] = {
             Setting("hp:step-law-batch", "li2025"),
             "215M to 1.07B non-vocabulary parameters, 4B to 100B tokens (the released dense grids); AdamW, cosine to a "
             "fixed final LR of 1e-5, sequences of 2,048",
-            "rises with tokens because its batch does; at a fixed batch the best LR falls with tokens. Ending at a "
-            "tenth of the peak instead, the best LR is lower and the best batch larger",
+            "rises with tokens because its batch does; at a fixed batch hp:bjorck has it fall. Ending at a tenth of "
+            "the peak instead, the best LR is lower and the best batch larger",
             {"params_nonvocab": (214663680, 1073741824), "tokens": (4e9, 1e11)},
             regret=(0.00096, 0.0031),
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..quantities import QUANTITIES, format_quantity
+from ..quantities import format_quantity
 from . import words
 from .terminal import prose, table
 
@@ -44,7 +44,7 @@ def hparams(found: Hparams) -> str:
             _lr(each),
             _batch(each.batch),
             _sequences(each.batch, length),
-            QUANTITIES[each.counts].counts if each.counts else "-",
+            each.counts or "-",
             beyond(each.outside, unknown=each.rule is not None and each.rule.secondary),
         )
         for each in found.rules

@@ -19,6 +19,7 @@ WORLDS = [
     of_one("hp:step-law-batch", "tokens", WIDE * 100, 0.58, 0.571),
     of_one("hp:deepseek", "flops", FLOPS, 0.3118, -0.125),
     of_one("hp:deepseek-batch", "flops", FLOPS, 0.292, 0.3271),
+    of_one("deepseek-tokens", "flops", FLOPS, 5.8316, 0.4757),
     of_one("hp:porian", "params_nonembed_head", WIDE, 3.7, -0.36),
     of_one("hp:porian-batch", "params_nonembed_head", WIDE, 0.7576, 0.703),
     of_one("hp:kaplan-batch", "loss", LOSS, 2e8, -1 / 0.21),
