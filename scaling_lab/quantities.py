@@ -175,6 +175,7 @@ QUANTITIES: dict[str, Quantity] = _table(
     Quantity("pass_rate", "share", "chance that one sampled answer is right", ("pass_until",), "share"),
     Quantity("retention", "share", "share of a gain in log probability that is left; 1 is all of it", (), "real"),
     Quantity("logprob", "nats", "log probability of a probe's target", ("log_prob", "log_probability"), "real"),
+    Quantity("injection", "", "1 where a probe's text is trained on at the step, 0 elsewhere", (), "nonnegative"),
     Quantity("grad_sq_small", "", "squared norm of the gradient over a small batch (mean over ranks)"),
     Quantity("grad_sq_big", "", "squared norm of the gradient over the whole batch"),
     Quantity("bleu", "BLEU", "BLEU score of translations", (), "nonnegative"),

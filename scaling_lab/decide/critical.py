@@ -479,10 +479,11 @@ def after_warmup(read: Table, rows: Rows, warmup_steps: float | None) -> tuple[R
 def steps_to(step: Floats, loss: Floats, levels: Floats) -> Floats:
     """The steps (m,) at which a curve of losses (n,) falls to levels (m,); nan where it doesn't, or began below.
 
-    The curve is made to fall by isotonic regression, which has nothing to choose and no lag, and is taken as linear in
-    log step between its points.
+    The curve is made to fall by isotonic regression, which has nothing to choose and no lag, and is drawn through its
+    points as a monotone cubic in log step: a straight line between distant points would lie above it.
     """
-    from scipy.optimize import isotonic_regression
+    from scipy.interpolate import PchipInterpolator
+    from scipy.optimize import brentq, isotonic_regression
 
     order = np.argsort(step, kind="stable")
     at, height = np.asarray(step, dtype=float)[order], np.asarray(loss, dtype=float)[order]
@@ -490,13 +491,13 @@ def steps_to(step: Floats, loss: Floats, levels: Floats) -> Floats:
     if len(at) < 2:
         return np.full(len(levels), np.nan)
     falling = isotonic_regression(height, increasing=False).x
+    curve = PchipInterpolator(np.log(at), falling)
     found = np.full(len(levels), np.nan)
     for i, wanted in enumerate(levels):
         below = np.flatnonzero(falling <= wanted)
         if below.size and below[0] > 0:
-            j = int(below[0])
-            share = (falling[j - 1] - wanted) / (falling[j - 1] - falling[j])
-            found[i] = np.exp(np.log(at[j - 1]) + share * np.log(at[j] / at[j - 1]))
+            ends = np.log(at[below[0] - 1]), np.log(at[below[0]])
+            found[i] = np.exp(ends[1] if curve(ends[1]) == wanted else brentq(lambda z, w=wanted: curve(z) - w, *ends))
     return found
 
 

@@ -17,7 +17,7 @@ _ZHANG, _ZHANG_POWER, _TOKENS_PER_PARAM = 93.1968, 0.46828, 20.0
 _ONE_PLACE = "two parameters of one power law: any single value of the input leaves them one combination"
 _CRITICAL = (
     "A critical batch size bounds how far training can be spread over machines at little cost in tokens. It is not the "
-    "batch of the lowest loss at a given number of tokens, which is several times smaller."
+    "batch of the lowest loss at a given number of tokens."
 )
 
 
