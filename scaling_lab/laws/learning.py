@@ -355,7 +355,7 @@ _SHAPES = (
         ),
         linear=("a", "c"),
         source="Jin et al. 2021, arXiv:2105.10762 (AutoLRS), section 4",
-        aliases=("lc:exponential", "autolrs"),
+        aliases=("lc:exponential",),
         begin=_begin_exp3,
         identifiability="The floor needs a curve some times as long as the gain takes to fall by e.",
         accuracy="c - a*exp(b*x)",
