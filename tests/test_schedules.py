@@ -168,6 +168,18 @@ def test_a_hundred_thousand_steps_take_milliseconds() -> None:
         assert min(took) < 0.03, name
 
 
+def test_the_page_lists_every_schedule_with_its_settings() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "schedules.md").read_text(encoding="utf-8")
+    listed = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    assert set(listed) == set(SCHEDULES)
+    for name, kind in SCHEDULES.items():
+        for word in (kind.formula, *kind.uses, *kind.settings):
+            assert word in listed[name], (name, word)
+        for setting in kind.settings.values():
+            if isinstance(setting.default, float):
+                assert f"= {setting.default:g}" in listed[name], name
+
+
 # ------------------------------------------------------------------------------------------------ schedules one by one
 
 

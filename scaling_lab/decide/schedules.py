@@ -128,7 +128,8 @@ class Listed:
     """A schedule with the words that named it and, where schedules are ranked, its bound.
 
     `peak` is the peak at which its bound is least, in units of distance over gradient norm; `peak_ratio` that over the
-    first schedule's, `lr` the peak it wants where the first one's was tuned.
+    first schedule's, `lr` the peak it wants where the first one's was tuned, and `kept` the bound with the peak that
+    it was written with (none was where that is 1).
     """
 
     label: str
@@ -137,6 +138,13 @@ class Listed:
     peak: float | None = None
     peak_ratio: float | None = None
     lr: float | None = None
+
+    @property
+    def kept(self) -> float | None:
+        """The bound at the schedule's own peak, which the tuned peak of the first one gives a scale."""
+        if self.bound is None or self.lr is None or self.schedule.lr_max == 1:
+            return None
+        return self.bound.at(self.bound.scale * self.schedule.lr_max / self.lr)
 
     @property
     def idle(self) -> int:
@@ -156,8 +164,8 @@ class Listed:
         }
         if self.bound is None:
             return own
-        more = {"bound": self.bound.to_dict(), "peak": self.peak, "peak_ratio": self.peak_ratio, "lr": self.lr}
-        return own | more
+        more = {name: getattr(self, name) for name in ("peak", "peak_ratio", "lr", "kept")}
+        return own | {"bound": self.bound.to_dict()} | more
 
 
 @dataclass(frozen=True)

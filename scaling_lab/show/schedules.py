@@ -89,19 +89,21 @@ def compared(listing: Listing) -> str:
 def _ranking(listing: Listing) -> str:
     best = listing.each[0].bound
     assert best is not None
-    body = []
+    body, kept = [], any(entry.kept is not None for entry in listing.each)
     for entry in listing.each:
         assert entry.bound is not None
-        tuned = () if entry.lr is None else (rate(entry.lr),)
-        over = entry.bound.value / best.value - 1
-        body.append((entry.label, words.percent(over), f"{entry.peak_ratio:.3f}", *tuned))
-    heads = ("least bound first", "above the best", f"peak over that of {listing.first}")
+        more: tuple[str, ...] = () if entry.lr is None else (rate(entry.lr),)
+        if kept:
+            more += ("-" if entry.kept is None else words.percent(entry.kept / best.value - 1),)
+        body.append((entry.label, words.percent(entry.bound.value / best.value - 1), f"{entry.peak_ratio:.3f}", *more))
+    heads = ["least bound first", "above the best", f"peak over that of {listing.first}"]
+    heads += [] if listing.tuned_lr is None else [f"peak, if {rate(listing.tuned_lr)} is best for {listing.first}"]
+    heads += ["with its own peak"] if kept else []
     tail = prose(
         "the bound is of the last iterate of convex problems (arXiv:2501.18965): it ranks schedules and says how their "
         "best peaks compare, and it predicts no loss"
     )
-    wants = () if listing.tuned_lr is None else (f"peak, if {rate(listing.tuned_lr)} is best for {listing.first}",)
-    return f"{table((*heads, *wants), body, 'lrr' + 'r' * len(wants))}\n\n{tail}"
+    return f"{table(heads, body, 'l' + 'r' * (len(heads) - 1))}\n\n{tail}"
 
 
 def refined(found: Refined) -> str:

@@ -125,6 +125,16 @@ def test_the_peak_that_a_schedule_wants_does_not_hang_on_the_one_it_was_written_
     assert one.each[1].bound.value == pytest.approx(other.each[1].bound.value, rel=1e-12)
 
 
+def test_a_peak_that_is_not_the_schedule_s_own_has_a_higher_bound() -> None:
+    found = rank_schedules(["linear:lr_max=1e-3", "wsd:lr_max=1e-3", "cosine"], total=400, tuned_lr=1e-3)
+    by_name = {entry.label.partition(":")[0]: entry for entry in found.each}
+    assert by_name["linear"].kept == pytest.approx(by_name["linear"].bound.value, rel=1e-12)
+    wsd, ratio = by_name["wsd"], by_name["wsd"].peak_ratio
+    # Of a function a/γ + bγ: its value at a multiple r of the best γ is (r + 1/r)/2 times its least.
+    assert wsd.kept == pytest.approx(wsd.bound.value * (ratio + 1 / ratio) / 2, rel=1e-12)
+    assert by_name["cosine"].kept is None
+
+
 def test_a_peak_is_carried_over_to_another_horizon() -> None:
     # Of a linear decay the bound's best peak falls as 1/√T.
     short, long = Schedule("linear", 1000, 0.5), Schedule("linear", 100_000)
