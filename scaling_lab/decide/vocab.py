@@ -51,6 +51,8 @@ APART = 1.5
 # A table's tokens and compute may differ from characters * f(V) and 6 * parameters * tokens by these factors.
 ODD = (0.5, 2.0)
 LEAST_DRAWS = 20
+# Record-low losses over a smaller factor of compute show no power law of it.
+LEAST_SPAN = 2.0
 
 
 # ------------------------------------------------------------------------------------------------------- approaches
@@ -75,7 +77,7 @@ class BudgetLaw:
 
     def params_vocab(self, flops: float) -> float:
         """The best number of vocabulary parameters for a compute."""
-        return float(np.exp(self.vocabulary) * flops**self.exponent)
+        return float(np.exp(self.vocabulary + self.exponent * np.log(flops)))
 
     def best_characters(self, flops: float) -> float:
         """The best number of training characters for a compute."""
@@ -255,7 +257,23 @@ def measure(table: Table, drop_bad: bool = False) -> tuple[Measured, Rows]:
     cells = [f"{a!r} {b!r}" for a, b in zip(x["params_nonvocab"], x["vocab_size"], strict=True)]
     _, run = np.unique(rows.group.astype(str) if rows.grouped else np.array(cells), return_inverse=True)
     flops = x.get("flops", worked_out)
-    return Measured(x["params_nonvocab"], x["vocab_size"], width, characters, tokens, flops, rows.y, run), rows
+    seen = Measured(x["params_nonvocab"], x["vocab_size"], width, characters, tokens, flops, rows.y, run)
+    _check_falls(seen, table)
+    return seen, rows
+
+
+def _check_falls(seen: Measured, table: Table) -> None:
+    """Raises BadInput where most runs end higher than they began: then the losses have the wrong sign."""
+    curves = [_sorted(seen.take(seen.run == i)) for i in range(int(seen.run.max()) + 1)]
+    changes = np.array([curve.loss[-1] - curve.loss[0] for curve in curves if curve.flops[-1] > curve.flops[0]])
+    if len(changes) and np.mean(changes > 0) > 0.5:
+        column = table.columns.get(TARGET, TARGET)
+        raise BadInput(
+            f"the loss rises with compute in {int(np.sum(changes > 0))} of {len(changes)} runs",
+            file=table.name,
+            column=column,
+            fix=f"it is the model's less a unigram model's: if the sign is turned, --map {TARGET}='-{column}'",
+        )
 
 
 def profiles(seen: Measured) -> tuple[Profile, ...]:
@@ -321,8 +339,13 @@ def budget_law(seen: Measured, ends: Measured | None = None, made: Surfaces | No
     surfaces = _between_sizes(seen, ends or seen, {} if made is None else made)
     points = _records(_sorted(_joined([seen, *surfaces, *_between_vocabularies(seen)])))
     x = np.log(points.flops)
-    if len(x) < 4 or np.ptp(x) == 0:
+    if len(x) < 4:
         raise NotEnoughData(len(x), 4, "approach 1", " (points of record-low loss)")
+    if np.ptp(x) < np.log(LEAST_SPAN):
+        raise LabError(
+            f"approach 1: the points of record-low loss lie within a factor {np.exp(np.ptp(x)):.3g} of compute, which "
+            "shows no power of it: the loss does not fall as compute grows"
+        )
     slope, start = np.polyfit(x, np.log(points.vocabulary * points.width), 1)
     return BudgetLaw(
         size=_robust_middle(np.log(points.size) - HELD_EXPONENT * x),
@@ -691,7 +714,7 @@ def _resampled(
         drawn[rng.integers(runs, size=runs)] = True
         try:
             out[i] = answer(seen.take(drawn[seen.run]), rng)
-        except (NotEnoughData, BadInput):
+        except LabError:
             continue
     return out
 
@@ -701,6 +724,9 @@ def _fitted(seen: Measured, least_flops: float, bootstrap: int, seed: int) -> Fi
     import pandas as pd
 
     keep = seen.flops >= least_flops
+    if not keep.any():
+        most = float(seen.flops.max())
+        raise LabError(f"--least-flops {least_flops:g} leaves no row: the largest has {most:.3g} FLOP")
     frame = pd.DataFrame(
         {
             "run_id": seen.run[keep],

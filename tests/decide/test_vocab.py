@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from scaling_lab.decide.vocab import (
 )
 from scaling_lab.decide.vocab import _units as unit_notices
 from scaling_lab.engine.fit import fit
-from scaling_lab.errors import BadInput, UsageError
+from scaling_lab.errors import BadInput, LabError, NotEnoughData, UsageError
 from scaling_lab.laws import LAWS
 from scaling_lab.show import plot, vocab
 from scaling_lab.tables import read_table
@@ -209,6 +210,10 @@ def test_mixed_units_are_told() -> None:
         (lambda f: f.drop(columns="loss_unigram_norm"), "loss_unigram_norm"),
         (lambda f: f.assign(vocab_size=0), "vocab_size: 0 is not above zero"),
         (lambda f: f.assign(vocab_size=0.5), "vocab_size = 0.5 is no vocabulary"),
+        (
+            lambda f: f.assign(loss_unigram_norm=-f.loss_unigram_norm),
+            r"the loss rises with compute in 40 of 40 runs; .*--map loss_unigram_norm='-loss_unigram_norm'",
+        ),
     ],
 )
 def test_bad_tables_are_refused(change: object, says: str) -> None:
@@ -230,6 +235,21 @@ def test_bad_tables_are_refused(change: object, says: str) -> None:
 def test_bad_options_are_refused(options: dict[str, float], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         optimal_vocabulary(None, **options)  # type: ignore[arg-type]
+
+
+def test_the_first_approach_needs_records_over_a_range_of_compute() -> None:
+    seen, _ = measure(read_table(planted()))
+    rising = replace(seen, loss=-seen.loss)
+    with pytest.raises(NotEnoughData, match="1 usable row, but approach 1 needs at least 4 rows"):
+        budget_law(rising)
+    # The vocabularies of the smallest size, a little apart in compute, are all the records there are.
+    with pytest.raises(LabError, match="lie within a factor 1 of compute, which shows no power of it"):
+        budget_law(replace(rising, flops=rising.flops * (1 - 1e-4 * rising.loss)))
+
+
+def test_a_least_compute_above_every_row_is_named() -> None:
+    found = optimal_vocabulary(planted(), params_nonvocab=1e9, least_flops=1e60, bootstrap=0)
+    assert found.failed == {"3 parametric": "--least-flops 1e+60 leaves no row: the largest has 1.2e+20 FLOP"}
 
 
 def test_the_command_prints_json_text_and_a_figure(tmp_path: Path, noisy: Vocabulary) -> None:
