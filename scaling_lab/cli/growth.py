@@ -22,6 +22,7 @@ from .common import (
 
 if TYPE_CHECKING:
     from ..decide.growth import Growth, Speedup
+    from ..engine.result import Notice
 
 
 def growth(
@@ -53,24 +54,27 @@ def growth(
 
     found: Growth | Speedup
     if scratch or grown:
-        if params or tokens or flops or fit:
+        if fit or not (params is tokens is flops is None):
             raise UsageError("--scratch and --grown ask for a speed-up; leave --params, --tokens, --flops, --fit out")
-        found = _speedup(scratch, grown, at, small_flops, level)
+        found, inherited = _speedup(scratch, grown, at, small_flops, level)
         shown = text.speedup(found)
     else:
         if at or small_flops:
             raise UsageError("--at and --small-flops are of a speed-up; give --scratch A.json and --grown B.json")
-        found = _growth(params, tokens, flops, factor, fit, level)
+        found, inherited = _growth(params, tokens, flops, factor, fit, level)
         shown = text.growth(found)
     warn(found.warnings)
     if json:
         show_json(found.to_dict())
     else:
         show(shown)
-    fail_on(fail, found.warnings)
+    fail_on(fail, [*inherited, *found.warnings])
 
 
-def _speedup(scratch: str | None, grown: str | None, at: list[str] | None, small: float, level: float) -> Speedup:
+def _speedup(
+    scratch: str | None, grown: str | None, at: list[str] | None, small: float, level: float
+) -> tuple[Speedup, list[Notice]]:
+    """The speed-up, and what its fits were warned of, which is shown here."""
     from ..decide.growth import speedup
     from ..engine.result import Fit
 
@@ -79,18 +83,20 @@ def _speedup(scratch: str | None, grown: str | None, at: list[str] | None, small
     fits = [Fit.load(path) for path in (scratch, grown)]
     for which, fit in zip(("scratch", "grown"), fits, strict=True):
         warn(own_warnings(fit), of=which)
-    return speedup(*fits, at=points(at or ()), small_flops=small, level=level)
+    found = speedup(*fits, at=points(at or ()), small_flops=small, level=level)
+    return found, [notice for fit in fits for notice in own_warnings(fit)]
 
 
 def _growth(
     params: float | None, tokens: float | None, flops: float | None, factor: float, fit: str | None, level: float
-) -> Growth:
+) -> tuple[Growth, list[Notice]]:
+    """The advice, and what the fit it rests on was warned of, which is shown here."""
     from ..decide.growth import growth as run
     from ..engine.result import Fit
 
     if params is None:
         raise UsageError("give --params, the size of the model to be grown (or --scratch and --grown for a speed-up)")
     loaded = Fit.load(fit) if fit else None
-    if loaded:
-        warn(own_warnings(loaded))
-    return run(params, tokens, flops, factor=factor, fit=loaded, level=level)
+    inherited = own_warnings(loaded) if loaded else []
+    warn(inherited)
+    return run(params, tokens, flops, factor=factor, fit=loaded, level=level), inherited

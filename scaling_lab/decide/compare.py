@@ -175,6 +175,8 @@ def _compare(
     if stray:
         raise UsageError(f"--given {stray[0]}: neither law has such an input")
     plans = [_plan(fit, given, unique_tokens) for fit in (a, b)]
+    if unique_tokens is not None and not any(plans):
+        raise UsageError("--unique-tokens: both laws are of compute, and neither has tokens that it could limit")
     low, high = _range(flops, [_computes(fit, plan) for fit, plan in zip((a, b), plans, strict=True)])
     asked = [low, high, *(place["flops"] for place in at if set(place) == {"flops"})]
     capped = [

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..accounting import six_nd
-from ..engine.predict import cautions, interval, no_draws
-from ..engine.result import Fit, Notice
+from ..engine.predict import cautions, far_outside, interval, no_draws
+from ..engine.result import Fit, Notice, too_few_draws
 from ..errors import UsageError
 from ..laws import LAWS
 from ..quantities import format_quantity
@@ -109,6 +109,8 @@ def growth(
             raise UsageError(f"{name} {value:g} is not a number above zero")
     if not (np.isfinite(factor) and 1 < factor < params):
         raise UsageError(f"--factor {factor:g} is no growth: it must lie above 1")
+    if not 0 < level < 1:
+        raise UsageError(f"--level {level:g} is not between 0 and 1")
     spent = float(six_nd(params, tokens)) if tokens is not None else float(flops or 0)
     total = float(tokens) if tokens is not None else spent / (6.0 * params)
     if np.log10(spent) <= 1:
@@ -146,7 +148,12 @@ def _asked(
         raise UsageError(f"the fit is of {fit.law}; --fit takes one of {law.name}")
     low, high = interval(fit, x, level, noise=False)
     # That there are too few tokens is said once, by what holds them.
-    notices = (*no_draws(fit), *(n for n in cautions(fit, x) if "growth_tokens" not in n.message))
+    notices = (
+        *no_draws(fit),
+        *too_few_draws(fit, level),
+        *far_outside([fit.outside({"params": params, "flops": flops})]),
+        *(n for n in cautions(fit, x) if "growth_tokens" not in n.message),
+    )
     ends = (float(low[0]), float(high[0])) if len(fit.draws) > 1 else ()
     return float(fit.at(x)[0]), ends, "your fit of gstack", notices
 

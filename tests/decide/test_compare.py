@@ -224,6 +224,9 @@ def test_what_cannot_be_compared_is_refused(exact: tuple[Fit, Fit]) -> None:
         compare(*exact, at=[{"flops": -1.0}])
     with pytest.raises(UsageError, match="neither law has such an input"):
         compare(*exact, given={"sparsity": 0.5})
+    of_compute = fit("hestness-flops", chinchilla_table().assign(flops=lambda t: 6 * t.params * t.tokens), bootstrap=0)
+    with pytest.raises(UsageError, match="both laws are of compute, and neither has tokens"):
+        compare(of_compute, of_compute, unique_tokens=1e9)
     with pytest.raises(UsageError, match="--level 2 is not between"):
         compare(*exact, level=2.0)
     with pytest.raises(UsageError, match="allocate needs one of params and tokens"):

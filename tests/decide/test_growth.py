@@ -70,6 +70,10 @@ def test_a_fit_of_one_s_own_gives_an_interval() -> None:
     assert low < published.growth_tokens.value < high
     assert predict(found, {"params": 3e9, "flops": 3.5e21}).value[0] == pytest.approx(own.growth_tokens.value)
     assert own.source == "your fit of gstack"
+    assert "SL401" not in {notice.code for notice in own.warnings}
+    far = growth(3e13, flops=3.5e29, fit=found)
+    assert "SL401" in {notice.code for notice in far.warnings}
+    assert "SL407" in {notice.code for notice in growth(3e9, flops=3.5e21, fit=found, level=0.99).warnings}
 
 
 def test_what_makes_no_sense_is_refused() -> None:
@@ -78,6 +82,7 @@ def test_what_makes_no_sense_is_refused() -> None:
         (lambda: growth(1e9, 1e10, 1e20), "give --tokens or --flops"),
         (lambda: growth(-1e9, 1e10), "--params -1e"),
         (lambda: growth(1e9, 1e10, factor=1), "is no growth"),
+        (lambda: growth(1e9, 1e10, level=5), "--level 5 is not between 0 and 1"),
     ):
         with pytest.raises(UsageError, match=said):
             fault()
@@ -126,7 +131,14 @@ def test_the_command(lab) -> None:  # noqa: F811
         runs(scale, 0.001, 0).to_csv(f"{name}.csv", index=False)
         lab("fit", "kaplan-c", f"{name}.csv", "--starts", 72, "--bootstrap", 40, "--out", f"{name}.json")
     assert "54.6 %" in lab("growth", "--scratch", "scratch.json", "--grown", "grown.json").out
+    # 40 draws are too few for 90 %, and the fit's own warnings count for --fail-on as those of the answer do.
+    runs(1.0, 0.001, 0).head(6).to_csv("few.csv", index=False)
+    lab("fit", "kaplan-c", "few.csv", "--starts", 72, "--bootstrap", 40, "--out", "few.json")
+    stopped = lab("growth", "--scratch", "few.json", "--grown", "grown.json", "--fail-on", "SL202")
+    assert "warning SL202: scratch: " in stopped.err
+    assert stopped.code == 4
     faults = {
+        ("--scratch", "a", "--grown", "b", "--params", "0"): "ask for a speed-up",
         ("--scratch", "scratch.json"): "a speed-up needs both",
         ("--tokens", "2T"): "give --params",
         ("--params", "7B", "--tokens", "2T", "--at", "flops=1"): "are of a speed-up",
