@@ -37,6 +37,9 @@ PLATEAUS = (0.0025, 0.005, 0.01)
 EDGE = "best at the edge"
 # N as a rule for learning rates counts it, the nearest to Step Law's first.
 SIZES = ("params_nonvocab", "params_nonembed", "params_nonembed_head", "params")
+# Of fewer grids than this whole ones can't be resampled and still tell the fifteen parameters of hp-surface each time;
+# the runs of one batch are then resampled together, whose intervals of the optimum were as wide on Step Law's 17 grids.
+ENOUGH_GRIDS = 40
 # The usual setting of those who tune nothing, as the shared notes compare it.
 CONSTANT = ("constant 3e-4, 0.5M", 3e-4, 5e5)
 
@@ -157,7 +160,7 @@ def grid_table(
     where: str | None = None,
     params_column: str | None = None,
 ) -> Table:
-    """The table with batch_tokens, and each (size, tokens) as one run: runs of a grid share what a law gets wrong.
+    """The table with batch_tokens, and runs that share what a law gets wrong (of one size, tokens and batch) as one.
 
     Runs whose loss is more than `drop_above` (a share) above the best of their grid are left out, counted. Raises
     BadInput where batches are in mixed units, or in sequences of unknown length.
@@ -176,7 +179,7 @@ def grid_table(
         member = label == grid
         gone |= member & (loss > (1 + float(drop_above or 0)) * loss[member].min())
     why = "" if drop_above is None else f"more than {100 * drop_above:g} % above its grid's best"
-    named = _labels(read, label, loss)
+    named, said = _labels(read, label, loss)
     if size in read.columns and not read.has("params"):
         # The column keeps its own name, so that a fit says what its N counts.
         said = f"params are those of {read.columns[size]}"
@@ -187,22 +190,25 @@ def grid_table(
         read,
         made={**read.made, "run_id": named},
         columns={name: column for name, column in read.columns.items() if name != "run_id"},
-        notes={**read.notes, "run_id": "runs of one size and tokens are resampled together"},
+        notes={**read.notes, "run_id": said},
     )
     return _without(read, gone, why)
 
 
-def _labels(table: Table, grid: NDArray[np.int64], loss: Floats) -> NDArray[Any]:
-    """The run (n,) that each row counts as: its grid's, another one for a cell's further seeds."""
-    cells = zip(grid.tolist(), *(column_numbers(table, n)[0].tolist() for n in ("lr_max", "batch_tokens")), strict=True)
+def _labels(table: Table, grid: NDArray[np.int64], loss: Floats) -> tuple[NDArray[Any], str]:
+    """The run (n,) that each row counts as, another one for a cell's further seeds, and that in words."""
+    lr, batch = (column_numbers(table, name)[0] for name in ("lr_max", "batch_tokens"))
+    whole = len(np.unique(grid[grid >= 0])) >= ENOUGH_GRIDS
     seen: dict[tuple[float, ...], list[float]] = {}
     names = []
-    for row, (cell, value) in enumerate(zip(cells, loss.tolist(), strict=True)):
-        values = seen.setdefault(cell, [])
+    for row, (g, *cell, value) in enumerate(zip(grid.tolist(), lr.tolist(), batch.tolist(), loss.tolist(), strict=True)):
+        values = seen.setdefault((g, *cell), [])
         if value not in values:
             values.append(value)
-        names.append(f"row {row}" if cell[0] < 0 else f"grid {cell[0]}, seed {values.index(value)}")
-    return np.array(names, dtype=object)
+        part = f"grid {g}" if whole else f"grid {g}, batch {cell[1]:g}"
+        names.append(f"row {row}" if g < 0 else f"{part}, seed {values.index(value)}")
+    said = f"runs of one size{' and tokens' if whole else ', tokens and batch'} are resampled together"
+    return np.array(names, dtype=object), said
 
 
 def _without(table: Table, gone: NDArray[np.bool_], why: str) -> Table:

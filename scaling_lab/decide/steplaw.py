@@ -249,7 +249,9 @@ def _line(used: Sequence[Optimum], target: str) -> Floats | None:
         rows += [at] * len(values)
         y += np.log(values).tolist()
     design = np.array(rows)
-    if not len(design) or np.linalg.matrix_rank(design - [1.0, *design[:, 1:].mean(axis=0)]) < design.shape[1] - 1:
+    spread = design[:, 1:] - design[:, 1:].mean(axis=0) if rows else np.zeros((0, 1))
+    # Logarithms are apart by tenths: what is far below is rounding.
+    if np.linalg.matrix_rank(spread, tol=1e-6) < spread.shape[1]:
         return None
     return np.asarray(np.linalg.lstsq(design, np.array(y), rcond=None)[0])
 

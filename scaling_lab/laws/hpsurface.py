@@ -15,24 +15,25 @@ Array = Any
 N_0, D_0 = 5e8, 2e10
 
 
-def _best(x: Mapping[str, Array], p: Mapping[str, Array]) -> tuple[Array, Array]:
-    """The logarithms of the best peak learning rate and of the best batch at inputs (n,)."""
-    n, d = np.log(x["params"] / N_0), np.log(x["tokens"] / D_0)
+def _best(n: Array, d: Array, p: Mapping[str, Array]) -> tuple[Array, Array]:
+    """The logarithms of the best peak learning rate and of the best batch at log sizes and tokens (n,)."""
     return np.log(p["lr_0"]) + p["lr_n"] * n + p["lr_d"] * d, np.log(p["batch_0"]) + p["batch_d"] * d
 
 
-def _linex(slope: Array, way: Array) -> Array:
-    """Half the square of `way` where the slope is small, steeper on the side of the slope's sign."""
+def _linex(height: Array, slope: Array, way: Array) -> Array:
+    """Half the height times the square of `way` where the slope is small, steeper on the side of the slope's sign."""
     turn = slope * way
-    return (np.expm1(turn) - turn) / slope**2
+    # What is one number for each set of parameters is made first: a fit spends its time on what is one for each row.
+    return (height / slope**2) * (np.expm1(turn) - turn)
 
 
 def _surface(x: Mapping[str, Array], **p: Array) -> Array:
-    lr, batch = _best(x, p)
+    n, d = np.log(x["params"] / N_0), np.log(x["tokens"] / D_0)
+    lr, batch = _best(n, d, p)
     v = np.log(x["batch_tokens"]) - batch
     u = np.log(x["lr_max"]) - lr + p["tilt"] * v
-    floor = p["E"] + p["A"] * (x["params"] / N_0) ** -p["alpha"] + p["B"] * (x["tokens"] / D_0) ** -p["beta"]
-    return floor + p["C_lr"] * _linex(p["skew_lr"], u) + p["C_batch"] * _linex(p["skew_batch"], v)
+    floor = p["E"] + p["A"] * np.exp(-p["alpha"] * n) + p["B"] * np.exp(-p["beta"] * d)
+    return floor + _linex(p["C_lr"], p["skew_lr"], u) + _linex(p["C_batch"], p["skew_batch"], v)
 
 
 def optimum_at(x: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -40,7 +41,7 @@ def optimum_at(x: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[Any, An
 
     Parameters by name may be (B, 1); the answers are (n,) or (B, n).
     """
-    lr, batch = _best(x, values)
+    lr, batch = _best(np.log(x["params"] / N_0), np.log(x["tokens"] / D_0), values)
     return np.exp(lr), np.exp(batch)
 
 
