@@ -172,7 +172,7 @@ def far(table: Table) -> dict[str, Any]:
 
 
 def plain(table: Table) -> dict[str, Any]:
-    """Chinchilla's law, which knows no rate and no batch, on the same split: from all runs, or the best of each grid."""
+    """Chinchilla's law, which knows no rate and no batch, on the same split: from all runs, or each grid's best."""
     small, large = (grid_table(table.query(q), drop_above=DIVERGED).frame for q in (SMALL, f"not ({SMALL})"))
     best = small.loc[small.groupby(["params_nonembed", "tokens"]).loss.idxmin()]
     x = {"params": large.params_nonembed.to_numpy(float), "tokens": large.tokens.to_numpy(float)}
@@ -288,13 +288,13 @@ def _line(name: str, row: Mapping[str, Any]) -> str:
 
 def page(found: Mapping[str, Any]) -> str:
     """docs/hparams-accuracy.md."""
-    own, joint = found["published"], found["far"]
+    own, joint, seen = found["published"], found["far"], found["looked"]
     lines = [
         "# Learning rate and batch: what was measured",
         "",
         "Made by `python bench/hparams.py`; don't edit. The table is Step Law's released dense grids (Li et al. 2025,",
-        f"arXiv:2503.04715): {found['looked']['rows']:,} runs, {found['looked']['grids']} sizes and tokens. Their last learning rate is",
-        "1e-5 whatever the peak; what follows is of that recipe.",
+        f"arXiv:2503.04715): {seen['rows']:,} runs, {seen['grids']} sizes and tokens. Their last learning rate is 1e-5",
+        "whatever the peak; what follows is of that recipe.",
         "",
         "## The published procedure on the published table",
         "",
@@ -310,7 +310,7 @@ def page(found: Mapping[str, Any]) -> str:
         "gives on the released table: its exponents move with the threshold, and at 0.25 % the rate's exponent of D",
         f"is {found['procedures']['near 0.25 %']['lr_beta'][0]:.2f} where {own['lr_coefD'][0]:.2f} was printed. The "
         "paper tells of about 3,700 runs, of which",
-        f"{found['looked']['rows']:,} dense ones are released; cells that are resampled one by one share their grid's",
+        f"{seen['rows']:,} dense ones are released; cells that are resampled one by one share their grid's",
         "optimum, so that the released sets spread half as far as the optima do. Scale and exponents trade off: at 1B",
         f"parameters on 100B tokens the released sets say {own['lr'][0]:.3g} to {own['lr'][2]:.3g} and "
         f"{own['batch'][0] / 1e6:.2f}M to {own['batch'][2] / 1e6:.2f}M tokens, and the refit",

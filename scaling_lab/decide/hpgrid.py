@@ -182,9 +182,9 @@ def grid_table(
     named, said = _labels(read, label, loss)
     if size in read.columns and not read.has("params"):
         # The column keeps its own name, so that a fit says what its N counts.
-        said = f"params are those of {read.columns[size]}"
+        counted = f"params are those of {read.columns[size]}"
         read = replace(
-            read, columns={**read.columns, "params": read.columns[size]}, notes={**read.notes, "params": said}
+            read, columns={**read.columns, "params": read.columns[size]}, notes={**read.notes, "params": counted}
         )
     read = replace(
         read,
@@ -201,11 +201,11 @@ def _labels(table: Table, grid: NDArray[np.int64], loss: Floats) -> tuple[NDArra
     whole = len(np.unique(grid[grid >= 0])) >= ENOUGH_GRIDS
     seen: dict[tuple[float, ...], list[float]] = {}
     names = []
-    for row, (g, *cell, value) in enumerate(zip(grid.tolist(), lr.tolist(), batch.tolist(), loss.tolist(), strict=True)):
+    for row, (g, *cell, value) in enumerate(np.column_stack([grid, lr, batch, loss]).tolist()):
         values = seen.setdefault((g, *cell), [])
         if value not in values:
             values.append(value)
-        part = f"grid {g}" if whole else f"grid {g}, batch {cell[1]:g}"
+        part = f"grid {g:g}" if whole else f"grid {g:g}, batch {cell[1]:g}"
         names.append(f"row {row}" if g < 0 else f"{part}, seed {values.index(value)}")
     said = f"runs of one size{' and tokens' if whole else ', tokens and batch'} are resampled together"
     return np.array(names, dtype=object), said

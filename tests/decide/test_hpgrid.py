@@ -377,8 +377,9 @@ def test_options_of_other_fits_are_refused(tmp_path: Path) -> None:
         assert says in fault
 
 
-def test_fit_of_a_surface_takes_grids_as_runs() -> None:
+def test_runs_of_one_batch_are_one_run_of_a_surface() -> None:
     table = grid_table(planted(noise=3e-4), drop_above=0.25)
     found = fit("hp-surface", table, bootstrap=0, starts=300)
-    assert found.rows["runs"] == len(SIZES_AND_TOKENS)
+    assert found.rows["runs"] == 9 * len(SIZES_AND_TOKENS)
+    assert any("tokens and batch are resampled together" in note for note in found.notes)
     assert found.inputs["params"]["column"] == "params_nonembed"
