@@ -136,6 +136,7 @@ def retention(
             fix="log the probes at two times or more after the injections",
         )
     lines, se = _lines(*points, len(kept), seed)
+    lines = lines[0] + _wider(len(kept), level) * (lines - lines[0])
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         zero = np.where(lines[:, 1] > 0, 10 ** (lines[:, 0] / lines[:, 1]), np.inf)
     account = {"read": rows.read, "used": rows.used, "dropped": dict(rows.dropped)}
@@ -197,7 +198,9 @@ def _outliers(values: Floats) -> NDArray[np.bool_]:
     if len(values) < FEW:
         return np.zeros(len(values), dtype=bool)
     low, high = np.quantile(values, [0.25, 0.75])
-    return np.asarray((values < low - FENCE * (high - low)) | (values > high + FENCE * (high - low)))
+    # Equal values differ by rounding, which is no distance.
+    room = FENCE * (high - low) + 1e-9 * np.max(np.abs(values))
+    return np.asarray((values < low - room) | (values > high + room))
 
 
 def _effectivity(probes: list[_Probe], left_out: Counter[str], level: float, seed: int) -> tuple[Quantile, ...]:
@@ -212,8 +215,17 @@ def _effectivity(probes: list[_Probe], left_out: Counter[str], level: float, see
         left_out.update({"gains beyond 2 IQR": int(out.sum())} if out.any() else {})
         kept = every[~out]
         again = np.random.default_rng([seed, i]).choice(kept, (RESAMPLES if len(kept) >= FEW else 0, len(kept)))
-        found.append(quantile_of(np.append(kept.mean(), again.mean(axis=1)), level))
+        every = np.append(kept.mean(), again.mean(axis=1))
+        found.append(quantile_of(every[0] + _wider(len(kept), level) * (every - every[0]), level))
     return tuple(found)
+
+
+def _wider(count: int, level: float) -> float:
+    """By what factor resamples of few probes spread too little: by n / (n - 1), and as Student's t is wider."""
+    from scipy.stats import norm, t
+
+    at = (1 + level) / 2
+    return float(t.ppf(at, count - 1) / norm.ppf(at) * np.sqrt(count / (count - 1))) if count > 1 else 1.0
 
 
 def _points(probes: list[_Probe], left_out: Counter[str]) -> tuple[list[str], tuple[NDArray[np.int64], Floats, Floats]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engine.local import NOTHING
 from ..engine.result import Estimate, Notice
 from ..errors import BadInput, DidNotConverge, LabError, NotEnoughData, NotIdentified, UsageError
 from ..files import made_by, to_json, write_text
@@ -467,13 +468,14 @@ class _Joint:
         """Raises NotIdentified where the curves leave a combination of the constants open."""
         slopes = self.jacobian(logs)
         length = np.linalg.norm(slopes, axis=0)
-        if np.all(length > 0):
+        seen = np.max(np.abs(slopes / self.weight[:, None]), axis=0) > NOTHING
+        if seen.all():
             _, sizes, right = np.linalg.svd(slopes / length, full_matrices=False)
             if sizes[-1] * SINGULAR > sizes[0]:
                 return
             names = [NAMES[i] for i in np.argsort(-np.abs(right[-1]))[:2]]
         else:
-            names = [NAMES[i] for i in np.flatnonzero(length == 0)]
+            names = [NAMES[i] for i in np.flatnonzero(~seen)]
         raise NotIdentified(names, "the curves leave a combination open", "add sizes, batches or longer runs")
 
 

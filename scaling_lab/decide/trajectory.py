@@ -295,8 +295,8 @@ def _drawn(
     every: Constants, params: float, batch: float, places: Floats, goal: Goal | None, level: float
 ) -> dict[str, Any]:
     """Curves for a plot: losses (m,) at steps (m,) at the batch with the ends of its interval, and at other batches."""
-    reached = [goal.steps.value] if goal is not None else []
-    steps = np.geomspace(min(places.min(), *reached, places.max() / 100), max(places.max(), *reached), POINTS)
+    ends = [*places.tolist(), float(places.max()) / 100, *([goal.steps.value] if goal is not None else [])]
+    steps = np.geomspace(min(ends), max(ends), POINTS)
     losses = every.loss(params, steps, batch)
     mine = [quantile_of(column, level) for column in losses.T]
     one = Constants(*(np.ravel(value)[0] for value in vars(every).values()))
