@@ -35,14 +35,19 @@ from .answer import Allocation, value_of
 
 if TYPE_CHECKING:
     from ..decide.compare import Comparison, Drawn
+    from ..decide.critical import CriticalBatch, Level
+    from ..decide.extrapolate import Extrapolation
     from ..decide.hparams import Hparams, RuleCurve
     from ..decide.hpgrid import GridReport
     from ..decide.isoflop import IsoFlop, Profile
+    from ..decide.noise import NoiseScale
     from ..decide.pools import PoolChoice, SetCurve
     from ..decide.refits import Choice
+    from ..decide.retention import Retention
     from ..decide.schedules import Listing
     from ..decide.sensitivity import Sensitivity
     from ..decide.tasks import Emergence, TaskCurve
+    from ..decide.trajectory import Trajectory
     from ..decide.vocab import Answer, Vocabulary
     from ..engine.backtest import Backtest, Scored
 
@@ -1021,7 +1026,7 @@ _PLACES = 2000
 
 
 def draw_schedules(listing: Listing) -> Drawing:
-    """The rates against the steps, and where the schedules are ranked beside them how far each bound is above the best."""
+    """The rates against the steps, and beside them, where they are ranked, how far each bound is above the best."""
     first = {entry.label: i for i, entry in enumerate(listing.each)}
     peak = max(entry.schedule.lr_max for entry in listing.each)
     longest = max(entry.schedule.total for entry in listing.each)
@@ -1068,3 +1073,170 @@ def _draw_bounds(axes: Axes, listing: Listing) -> None:
     axes.set(xlim=(0, 1.35 * max(*above, 1e-9)), ylim=(len(above) - 0.4, -0.6), yticks=[])
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("bound above the best (%)")
+
+
+# ------------------------------------------------------------------------------------------------- batches and steps
+
+
+def draw_critical(found: CriticalBatch) -> Drawing:
+    """Steps against batch at every loss with its hyperbola, or tokens with its parabola; each level's batch marked."""
+    shown = [level for level in found.levels if len(level.batches)]
+    by_tokens = found.method == "optimum"
+    with _style():
+        figure = _empty(WIDTH, 4.6)
+        axes = figure.subplots()
+        heights = []
+        for i, level in enumerate(shown):
+            color = SIZES(i / max(len(shown) - 1, 1))
+            y = level.steps * level.batches if by_tokens else level.steps
+            name = f"loss {level.loss:.3g}" + (f", {format_quantity(level.params)}" if level.params else "")
+            _dots(axes, level.batches, y, color=color, label=words.clean(name))
+            heights.append(y)
+            if level.status == "used":
+                heights.append(_critical_curve(axes, level, color, by_tokens=by_tokens))
+        batches = np.concatenate([level.batches for level in shown])
+        inside = [v.batch.value for v in found.used if v.batch and v.batch.value < 30 * batches.max()]
+        _log_axis(axes.xaxis, *_margins(batches, np.array(inside)), _writer("batch_tokens"))
+        _log_axis(axes.yaxis, *_margins(*heights), _writer("tokens"))
+        axes.set_xlabel("batch (tokens)")
+        axes.set_ylabel("tokens to the loss" if by_tokens else "steps to the loss")
+        _legend(figure, axes, 4)
+    marks = "the batch of fewest tokens" if by_tokens else "the critical batch, at twice the least steps"
+    text = f"{len(shown)} levels over batches of {format_quantity(batches.min())} to {format_quantity(batches.max())}."
+    return Drawing(figure, "Batch sizes and what they take to a loss", f"{text} Diamonds mark {marks}.")
+
+
+def _critical_curve(axes: Axes, level: Level, color: Any, *, by_tokens: bool) -> Floats:
+    """A level's fitted curve with a diamond at its batch; the heights drawn."""
+    style = {"marker": "D", "markersize": 7, "color": color, "markeredgecolor": "white", "zorder": 5}
+    assert level.batch is not None
+    at = level.batch.value
+    ends = level.batches.min(), max(level.batches.max(), min(at, 30 * level.batches.max()))
+    x = np.geomspace(*ends, 121)
+    if by_tokens:
+        whole = np.polyfit(np.log(level.batches), np.log(level.steps * level.batches), 2)
+        y, mark = np.exp(np.polyval(whole, np.log(x))), float(np.exp(np.polyval(whole, np.log(at))))
+    else:
+        assert level.hyperbola is not None
+        least = level.hyperbola.min_steps.value
+        y, mark = least * (1 + at / x), 2 * least
+    axes.plot(x, y, color=color, linewidth=1.5)
+    if ends[0] <= at <= ends[1]:
+        _dots(axes, np.array([at]), np.array([mark]), **style)
+    return y
+
+
+def draw_noise(found: NoiseScale) -> Drawing:
+    """The noise scale along the training: moving averages, and each part's with its interval."""
+    with _style():
+        figure = _empty(WIDTH, 4.0)
+        axes = figure.subplots()
+        label = f"moving averages, half-life {found.half_life:.3g} rows"
+        axes.plot(found.step, found.smoothed, color=GREY, linewidth=1.1, label=label)
+        told = [p for p in (found.parts if len(found.parts) > 1 else (found.whole,)) if p.scale is not None]
+        known = [found.smoothed, *(np.array([p.scale.value, *p.scale.ci]) for p in told if p.scale)]
+        for i, part in enumerate(told):
+            assert part.scale is not None
+            low, high = part.scale.ci
+            name = f"parts of the log with {words.percent(found.level)} intervals" if i == 0 else "_"
+            top = high if np.isfinite(high) else 1e3 * part.scale.value
+            axes.fill_between([part.first, part.last], low, top, color=BLUE, alpha=0.18, linewidth=0)
+            axes.plot([part.first, part.last], [part.scale.value] * 2, color=BLUE, linewidth=2.0, label=name)
+        for name, batch in (("small", found.small), ("big", found.big)):
+            axes.axhline(batch, color=VERMILLION, linewidth=1.0, linestyle=":", label=f"{name} batch")
+        _log_axis(axes.yaxis, *_margins(*known, found.small, found.big), _writer("tokens"))
+        axes.set_xlim(*_room(found.step))
+        axes.set_xlabel("step")
+        axes.set_ylabel("noise scale (unit of the batches)")
+        _legend(figure, axes, 2)
+    text = f"From {len(found.step)} logged steps; {found.skipped} of the moving averages give no noise scale."
+    return Drawing(figure, "Gradient noise scale along the training", text)
+
+
+def draw_trajectory(found: Trajectory) -> Drawing:
+    """Loss against steps at the batch asked with its interval, at other batches, and the target."""
+    drawn = found.drawn
+    with _style():
+        figure = _empty(WIDTH, 4.4)
+        axes = figure.subplots()
+        others = sorted(drawn["others"].items())
+        for i, (batch, loss) in enumerate(others):
+            color = SIZES(i / max(len(others) - 1, 1))
+            name = f"{format_quantity(batch)} tokens a step"
+            axes.plot(drawn["steps"], loss, color=color, linewidth=1.0, linestyle="--", label=name)
+        axes.fill_between(drawn["steps"], drawn["low"], drawn["high"], color=BLUE, alpha=0.2, linewidth=0)
+        name = f"{format_quantity(found.batch_tokens)} tokens a step, as asked"
+        axes.plot(drawn["steps"], drawn["loss"], color=BLUE, linewidth=2.2, label=name)
+        axes.axhline(found.floor.value, color=BLACK, linewidth=1.0, linestyle=":", label="loss after endless steps")
+        if found.goal is not None:
+            style = {"marker": "D", "markersize": 7, "color": VERMILLION, "markeredgecolor": "white", "zorder": 5}
+            at = np.array([found.goal.steps.value])
+            _dots(axes, at, np.array([found.goal.loss]), label=f"loss {found.goal.loss:g}", **style)
+        _log_axis(axes.xaxis, *_margins(drawn["steps"], share=0.01), _writer("tokens"))
+        _target_axis(axes, "loss", *drawn["others"].values(), drawn["loss"], np.array([found.floor.value]))
+        axes.set_xlabel("steps")
+        _legend(figure, axes, 3)
+    text = f"{format_quantity(found.params)} parameters at {len(others) + 1} batch sizes; {words.clean(found.source)}."
+    return Drawing(figure, "Loss along a training at any batch size", text)
+
+
+def draw_retention(found: Retention) -> Drawing:
+    """What is left of the gain against the steps since, the fitted line, and the mean of the probes at each time."""
+    with _style():
+        figure = _empty(WIDTH, 4.2)
+        axes = figure.subplots()
+        times = np.unique(found.t)
+        means = np.array([found.share[found.t == time].mean() for time in times])
+        _dots(axes, found.t, found.share, color=GREY, alpha=0.4, markersize=2.6, markeredgewidth=0, label="probes")
+        _dots(axes, times, means, color=BLUE, markersize=4.5, label="their mean")
+        x = np.geomspace(times[0], times[-1], 61)
+        line = found.level_at_one.value - found.decay.value * np.log10(x)
+        axes.plot(x, line, color=VERMILLION, linewidth=1.8, label="R_0 - a log10(t)")
+        axes.axhline(0.0, color=BLACK, linewidth=0.8)
+        _log_axis(axes.xaxis, *_margins(times), _writer("tokens"))
+        axes.set_xlabel("steps since the best reading")
+        axes.set_ylabel("share of the gain that is left")
+        _legend(figure, axes, 3)
+    text = f"{len(found.t)} points of {found.probes} probes; {found.decay.value:.3g} is lost for each tenfold time."
+    return Drawing(figure, "What is left of what was learnt", text)
+
+
+# ----------------------------------------------------------------------------------- learning curves without a schedule
+
+
+def draw_extrapolation(found: Extrapolation) -> Drawing:
+    """The curve, what is ahead with its interval, each family's own line, and where the run could have been stopped."""
+    curve, last = found.curve, float(found.curve.x[-1])
+    asked = np.array([a.at for a in found.ahead])
+    end = max([last, *asked])
+    with _style():
+        figure = _empty(WIDTH, 4.4)
+        axes = figure.subplots()
+        grid = np.unique(np.concatenate([np.geomspace(found.window[0], end, 160), [last]]))
+        value, low, high = found.band(grid)
+        beyond = grid >= last
+        label = f"{words.percent(found.level)} interval"
+        axes.fill_between(grid[beyond], low[beyond], high[beyond], color=BLUE, alpha=0.2, linewidth=0, label=label)
+        for i, family in enumerate(found.families):
+            color, width = SIZES(i / max(len(found.families) - 1, 1)), 0.6 + 1.6 * family.weight
+            name = f"{words.clean(family.name)}, {words.percent(family.weight)}" if family.weight >= 0.05 else "_"
+            own = family.at(grid[beyond])
+            axes.plot(grid[beyond], own, color=color, linewidth=width, linestyle="--", label=name)
+        _dots(axes, curve.x, curve.loss, color=GREY, markersize=2.6, markeredgewidth=0, label="logged")
+        axes.plot(grid, value, color=BLUE, linewidth=2.0, label="families together")
+        for a in found.ahead:
+            ends = [[a.value - a.interval[0]], [a.interval[1] - a.value]]
+            axes.errorbar([a.at], [a.value], yerr=ends, color=VERMILLION, fmt="D", markersize=5, capsize=3, zorder=6)
+        axes.axvline(found.window[0], color=GREY, linewidth=0.9, linestyle=":", label="fitted from here")
+        if found.stop is not None and found.stop.stop is not None:
+            axes.axvline(found.stop.stop, color=GREEN, linewidth=1.2, linestyle="-.", label="could have been stopped")
+        _log_axis(axes.xaxis, *_margins(curve.x, end, share=0.02), _writer("tokens"))
+        inside = curve.loss[curve.x >= found.window[0]]
+        room = _room(inside, low[beyond], high[beyond])
+        axes.set_ylim(*room)
+        axes.set_ylabel("loss (nats/token)")
+        axes.set_xlabel(words.label(curve.input))
+        _legend(figure, axes, 3)
+    said = "; ".join(f"{a.value:.4f} at {curve.place(a.at)}" for a in found.ahead)
+    text = f"{len(curve)} points to {curve.place(last)}; families together say {said or 'nothing further'}."
+    return Drawing(figure, "A loss further along its curve", text)
