@@ -27,6 +27,7 @@ from . import (
     proxy,
     report,
     schedule,
+    steps,
     tasks,
     vocab,
 )
@@ -79,6 +80,10 @@ for command in (
     tasks.checkpoints,
     pools.pools,
     vocab.vocab,
+    steps.noise,
+    steps.cbs,
+    steps.trajectory,
+    steps.retention,
     ingest.ingest,
     explain.explain,
     report.report,
