@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # What each question is asked with, and what it may take besides; the first that is asked with something is meant.
 _QUESTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "--mup": (("mup",), ("from_width", "to_width", "from_depth", "to_depth", "from_head_width", "to_head_width", "lr")),
-    "--lr-sweep": (("lr_sweep",), ("out", "map_", "where", "params_column", "drop_bad", "bootstrap", "seed")),
+    "--lr-sweep": (("lr_sweep",), ("out", "map_", "where", "params_column", "drop_bad", "draws", "seed")),
     "--from-tokens": (("from_tokens", "to_tokens"), ("lr", "params", "batch_tokens", "fit", "level")),
     "--from-batch": (("from_batch", "to_batch", "noise_scale"), ("lr",)),
     "--params": (
@@ -105,7 +105,7 @@ def hparams(
     where: WhereOption = None,
     params_column: ParamsColumnOption = None,
     drop_bad: DropBadOption = False,
-    bootstrap: Annotated[int, typer.Option("--bootstrap", min=0, help="Refits of --lr-sweep.")] = 1000,
+    draws: Annotated[int, typer.Option("--draws", min=2, help="Draws of the fit of --lr-sweep.")] = 1000,
     seed: SeedOption = 0,
     level: LevelOption = 0.9,
     plot: Annotated[
@@ -127,7 +127,7 @@ def hparams(
     fail_on(fail, notices)
 
 
-_DEFAULTS: dict[str, Any] = {"bootstrap": 1000, "seed": 0, "level": 0.9}
+_DEFAULTS: dict[str, Any] = {"draws": 1000, "seed": 0, "level": 0.9}
 
 
 def _question(given: Mapping[str, Any]) -> str:

@@ -300,13 +300,14 @@ def lr_sweep(
     where: str | None = None,
     params_column: str | None = None,
     drop_bad: bool = False,
-    bootstrap: int = 1000,
+    draws: int = 1000,
     seed: int = 0,
 ) -> LrSweep:
     """The best learning rate at each size and tokens of a sweep at one batch, and `hp:bjorck` fitted to them.
 
     At each (params, tokens) a parabola of loss in ln lr through the best rate and up to two on either side (the vertex
-    is the optimum); then least squares of ln lr on ln params and ln tokens (Bjorck et al. 2024, arXiv:2409.19913).
+    is the optimum); then least squares of ln lr on ln params and ln tokens (Bjorck et al. 2024, arXiv:2409.19913),
+    with intervals of the fit's covariance by Student's t, which hold for as few optima as a sweep has.
     Raises BadInput where the rows are of several batches, NotEnoughData where too few places have an optimum.
     """
     import pandas as pd
@@ -321,7 +322,7 @@ def lr_sweep(
         detail = f" (an optimum for each size and tokens; {len(left_out)} left out: {why})" if left_out else ""
         raise NotEnoughData(len(optima), 4, "hp:bjorck", detail)
     places = pd.DataFrame([{n: getattr(e, n) for n in ("params", "tokens", "lr_max")} for e in optima])
-    found = fit("hp:bjorck", places, objective="l2", bootstrap=bootstrap, resample="rows", seed=seed)
+    found = fit("hp:bjorck", places, objective="l2", bootstrap=draws, intervals="covariance", seed=seed)
     counted = rows.inputs["params"]
     inputs = {**found.inputs, "params": {**found.inputs["params"], **{k: counted[k] for k in ("column", "counts")}}}
     return LrSweep(

@@ -540,6 +540,7 @@ RULES: dict[str, HyperRule] = {
             Setting("hp:minicpm-batch", "minicpm2024"),
             "batch: 9M, 30M and 170M parameters, C4 loss, cosine; LR: 40M to 2.1B parameters under muP",
             "one LR for all sizes, which is muP's base rate; its batch takes fewest tokens to a loss on C4",
+            {"params": (40e6, 2.1e9)},
             mup=True,
         ),
         HyperRule(

@@ -96,7 +96,9 @@ def _value(answer: Answer, write: object, marks: Sequence[str]) -> str:
     """The value with its interval and marks, or what it needs, or why there is none."""
     assert callable(write)
     if answer.value is None:
-        return f"needs {' and '.join(answer.needs)}" if answer.needs else answer.why.partition(":")[0]
+        # The first way to give each; JSON has the others.
+        needs = " and ".join(need.partition(",")[0] for need in answer.needs)
+        return f"needs {needs}" if needs else answer.why.partition(":")[0]
     ends = f" ({write(answer.ci[0])} to {write(answer.ci[1])})" if answer.ci else ""
     said = f" ({', '.join(marks)})" if marks else ""
     return f"{write(answer.value)}{ends}{said}"
@@ -254,6 +256,6 @@ def lr_sweep(found: LrSweep) -> str:
         for each in found.left_out
     ]
     heads = ("params", "tokens", "best LR", "best tried", "loss there", "rates")
-    batch = "" if found.batch is None else f" at a batch of {format_quantity(found.batch)}"
+    batch = "" if found.batch is None else f" at a batch of {batch_size(found.batch)}"
     head = prose(f"best learning rates{batch}: lowest point of a parabola of loss in ln lr")
     return f"{head}\n\n{table(heads, body, 'rrrrlr')}\n\n{terminal.fit(found.fit)}"

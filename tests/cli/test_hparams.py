@@ -106,7 +106,7 @@ def test_carried_to_another_horizon(lab, tmp_path: Path) -> None:  # noqa: F811
     assert "to tokens 1.25 times above 800B" in text.err
     table, out = tmp_path / "sweep.csv", str(tmp_path / "horizon.json")
     bowls(0.002).to_csv(table, index=False)
-    swept = lab("hparams", "--lr-sweep", str(table), "--bootstrap", "100", "--out", out)
+    swept = lab("hparams", "--lr-sweep", str(table), "--draws", "100", "--out", out)
     assert swept.code == 0, swept.err
     assert f"saved to {out}" in swept.out
     asked = ("hparams", "--lr", "3e-4", "--from-tokens", "20B", "--to-tokens", "80B", "--fit", out)

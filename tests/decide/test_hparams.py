@@ -365,7 +365,7 @@ def bowls(noise: float = 0.0, batch: float | None = 2**19) -> pd.DataFrame:
 
 
 def test_a_sweep_gives_back_the_planted_rule() -> None:
-    found = lr_sweep(bowls(), bootstrap=0)
+    found = lr_sweep(bowls(), draws=2)
     assert len(found.optima) == 9
     assert found.left_out == ()
     assert found.batch == 2**19
@@ -378,7 +378,7 @@ def test_a_sweep_gives_back_the_planted_rule() -> None:
 
 
 def test_the_fit_of_a_sweep_is_numpys_least_squares() -> None:
-    found = lr_sweep(bowls(0.002), bootstrap=200)
+    found = lr_sweep(bowls(0.002), draws=1000)
     lr, n, d = (np.log([getattr(e, name) for e in found.optima]) for name in ("lr_max", "params", "tokens"))
     design = np.column_stack([np.ones_like(n), n, d])
     line, *_ = np.linalg.lstsq(design, lr, rcond=None)
@@ -388,6 +388,21 @@ def test_the_fit_of_a_sweep_is_numpys_least_squares() -> None:
     assert found.fit.params["beta"].ci is not None
     assert found.fit.params["beta"].ci[0] < -0.32 < found.fit.params["beta"].ci[1]
     assert horizon(3e-4, 2e10, 8e10, own=found.fit).ci
+
+
+def test_intervals_of_a_few_optima_cover_as_often_as_they_say() -> None:
+    """Four optima with 10 % of noise leave one degree of freedom; the 90 % interval must still hold the exponent."""
+    rng, held = np.random.default_rng(5), 0
+    for _ in range(60):
+        rows = []
+        for n in (1e8, 1e9):
+            for d in (5e9, 2e10):
+                best = 600 * n**-0.23 * d**-0.32 * np.exp(0.1 * rng.standard_normal())
+                rows += [(n, d, best * 2.0**i, 2.5 + 0.02 * (i * np.log(2)) ** 2) for i in range(-2, 3)]
+        table = pd.DataFrame(rows, columns=["params", "tokens", "lr_max", "loss"]).assign(batch_tokens=2**19)
+        found = horizon(1.0, 5e9, 2e10, own=lr_sweep(table, draws=400).fit)
+        held += found.ci[0] < 0.25**0.32 < found.ci[1]
+    assert 0.78 <= held / 60 <= 0.98
 
 
 def test_the_vertex_of_a_parabola() -> None:
@@ -405,19 +420,19 @@ def test_the_vertex_of_a_parabola() -> None:
 def test_sizes_without_an_optimum_are_left_out_and_told() -> None:
     table = bowls()
     cut = table[~((table.params == 1e8) & (table.tokens == 1e10) & (table.lr_max > 2.5e-3))]
-    found = lr_sweep(cut, bootstrap=0)
+    found = lr_sweep(cut, draws=2)
     assert [each["why"] for each in found.left_out] == ["the highest rate tried is the best"]
     assert "SL461" in {n.code for n in found.warnings}
     with pytest.raises(NotEnoughData, match="2 learning rates"):
-        lr_sweep(table[table.lr_max.between(0.9e-3, 2.1e-3)], bootstrap=0)
+        lr_sweep(table[table.lr_max.between(0.9e-3, 2.1e-3)], draws=2)
 
 
 def test_a_sweep_is_of_one_batch() -> None:
     two = pd.concat([bowls(), bowls(batch=2**20)])
     with pytest.raises(BadInput, match=r'rows are of 2 batches .* --where "batch_tokens == 524288"'):
-        lr_sweep(two, bootstrap=0)
-    assert len(lr_sweep(two, where="batch_tokens == 524288", bootstrap=0).optima) == 9
-    assert "SL462" in {n.code for n in lr_sweep(bowls(batch=None), bootstrap=0).warnings}
+        lr_sweep(two, draws=2)
+    assert len(lr_sweep(two, where="batch_tokens == 524288", draws=2).optima) == 9
+    assert "SL462" in {n.code for n in lr_sweep(bowls(batch=None), draws=2).warnings}
 
 
 def test_a_sweep_of_measured_runs(data_dir: Path) -> None:
@@ -425,7 +440,7 @@ def test_a_sweep_of_measured_runs(data_dir: Path) -> None:
     table = str(data_dir / "steplaw_dense" / "points.csv")
     beta = {}
     for batch in (128, 512):
-        found = lr_sweep(table, params_column="params_nonembed", where=f"batch_sequences == {batch}", bootstrap=200)
+        found = lr_sweep(table, params_column="params_nonembed", where=f"batch_sequences == {batch}", draws=200)
         assert len(found.optima) >= 16
         assert found.fit.inputs["params"]["counts"] == "non-embedding"
         beta[batch] = found.fit.params["beta"]
