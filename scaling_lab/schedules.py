@@ -37,6 +37,8 @@ DECAY_SHAPES: dict[str, Callable[[Array], Array]] = {
     "mirror-cosine": lambda x: 2 * (1 - x) - 0.5 * (1 + np.cos(np.pi * x)),
 }
 FREE_FORM = "file"
+# A table of more updates than this is of tokens, not of steps; its rates alone would fill a gigabyte.
+MOST_UPDATES = 10**8
 BETWEEN = ("linear", "constant")
 _ALIASES = {
     "wsd-linear": "wsd",
@@ -197,13 +199,21 @@ class Schedule:
         return np.asarray(self.lr_max * factor)
 
     def updates(self) -> Array:
-        """The learning rates of the `total` updates, shape (total,): element n − 1 belongs to the n-th update."""
-        return self.at(np.arange(1, self.total + 1))
+        """The learning rates of the `total` updates, shape (total,): element n − 1 belongs to the n-th update.
+
+        Raises BadInput where there are more than any run has.
+        """
+        return self._first(self.total)
+
+    def _first(self, count: int) -> Array:
+        if count > MOST_UPDATES:
+            raise BadInput(f"{count:g} steps are more than {MOST_UPDATES:g}", fix="total counts steps, not tokens")
+        return self.at(np.arange(1, count + 1))
 
     def area(self, step: int | None = None) -> float:
         """S1, the sum of the learning rates of the first `step` updates (default: all), warm-up included."""
         last = self.total if step is None else _whole(step, "step", least=0)
-        return float(self.at(np.arange(1, last + 1)).sum())
+        return float(self._first(last).sum())
 
     def to_dict(self) -> dict[str, Any]:
         """JSON of the schedule, which `from_dict` reads back to an equal value."""
@@ -356,7 +366,10 @@ def _warmup(value: Any, total: Any) -> int:
 
 def _settled(name: str, kind: Kind, given: Any) -> tuple[tuple[str, Value], ...]:
     """The settings of a kind as sorted pairs, defaults filled in."""
-    found = dict(given)
+    try:
+        found = dict(given)
+    except (TypeError, ValueError):
+        raise BadInput(f"{name}: settings = {given!r} are not names with numbers") from None
     for key in found:
         if key not in kind.settings:
             known = nearest(str(key), kind.settings) if kind.settings else "it has none"
@@ -639,13 +652,22 @@ def _line_between(high: float, low: float, x: Array) -> Array:
 
 def _cycle(step: Array, schedule: Schedule) -> Array:
     """Where in its cycle a step is, above 0 and up to 1: the last step of a cycle is in it, not in the next one."""
-    mult, cycles = schedule["mult"], int(schedule["cycles"])
-    lengths = mult ** np.arange(cycles)
-    ends = np.concatenate([[0.0], np.cumsum(lengths) / lengths.sum()])
+    cycles = int(schedule["cycles"])
+    ends = np.concatenate([[0.0], np.cumsum(_shares(schedule))])
     ends[-1] = 1.0
     x = _progress(step, schedule)
     which = np.clip(np.searchsorted(ends, x, side="left") - 1, 0, cycles - 1)
     return (x - ends[which]) / (ends[which + 1] - ends[which])
+
+
+def _shares(schedule: Schedule) -> Array:
+    """Each cycle's length over all; nothing where there would be more cycles than steps."""
+    cycles, mult = int(schedule["cycles"]), schedule["mult"]
+    if cycles > schedule.total:
+        return np.zeros(1)
+    powers = np.arange(cycles) * math.log(mult)
+    lengths = np.exp(powers - powers.max())
+    return np.asarray(lengths / lengths.sum())
 
 
 def _sgdr(step: Array, schedule: Schedule) -> Array:
@@ -719,8 +741,14 @@ def _check_two_stage(schedule: Schedule) -> None:
         )
 
 
+def _check_minicpm(schedule: Schedule) -> None:
+    _decays(schedule)
+    if not _count(schedule["half_life"], schedule):
+        raise BadInput(f"minicpm: a half-life of {schedule['half_life']:g} of {schedule.total} steps is less than one")
+
+
 def _check_invsqrt(schedule: Schedule) -> None:
-    if not (schedule.warmup_steps or schedule["scale"]):
+    if not (schedule.warmup_steps or _count(schedule["scale"], schedule)):
         raise BadInput("invsqrt falls as the root of warmup / step and has no warm-up", fix="give warmup, or scale")
 
 
@@ -730,6 +758,9 @@ def _check_power(schedule: Schedule) -> None:
 
 
 def _check_onecycle(schedule: Schedule) -> None:
+    for switch in ("three_phase", "linear"):
+        if schedule[switch] not in (0, 1):
+            raise BadInput(f"onecycle: {switch} = {schedule[switch]:g} is neither 0 nor 1")
     rise = (schedule.warmup_steps or schedule["pct"] * schedule.total) - 1
     room = 2 * rise if schedule["three_phase"] else rise
     if rise < 0 or room >= schedule.total - 1 or (schedule["three_phase"] and not rise):
@@ -739,6 +770,9 @@ def _check_onecycle(schedule: Schedule) -> None:
 def _check_cycles(schedule: Schedule) -> None:
     if schedule["cycles"] != round(schedule["cycles"]):
         raise BadInput(f"{schedule.name}: cycles = {schedule['cycles']:g} is not a whole number")
+    shortest = (schedule.total - schedule.warmup_steps) * min(1.0, _shares(schedule).min(initial=1.0))
+    if not shortest >= 1:
+        raise BadInput(f"{schedule.name}: a cycle of {schedule['cycles']:g} would be shorter than one step")
 
 
 def _check_cyclic(schedule: Schedule) -> None:
@@ -830,7 +864,7 @@ SCHEDULES: dict[str, Kind] = {
         "Hu et al. 2024, arXiv:2404.06395",
         frozenset({"decay"}),
         {"half_life": Setting(5000.0, f"steps in which the rate halves: {_SECOND_TIME}", 1e-6, 1e15)},
-        check=_decays,
+        check=_check_minicpm,
     ),
     "rex": Kind(
         _rex,
@@ -875,8 +909,8 @@ SCHEDULES: dict[str, Kind] = {
         "Smith & Topin 2018, arXiv:1708.07120; torch.optim.lr_scheduler.OneCycleLR",
         settings={
             "pct": Setting(0.3, "share of all steps that rises, where no warm-up is given", 1e-9, 1.0),
-            "div": Setting(25.0, "the peak over the first rate", 1e-12, 1e12),
-            "final_div": Setting(1e4, "the first rate over the last", 1e-12, 1e12),
+            "div": Setting(25.0, "the peak over the first rate", 1.0, 1e12),
+            "final_div": Setting(1e4, "the first rate over the last", 1.0, 1e12),
             "three_phase": Setting(0.0, "1: down to the first rate as fast as up, then to the last", 0, 1),
             "linear": Setting(0.0, "1: lines instead of cosines", 0, 1),
         },

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from scaling_lab.errors import BadInput
 from scaling_lab.schedules import SCHEDULES, Schedule, learning_rates, update_rates
@@ -364,7 +366,7 @@ def test_rates_of_every_update_are_a_schedule() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("fields", "said"),
     [
         ({"schedule": "cosin"}, "did you mean 'cosine'"),
         ({"warmup_steps": 100}, "leave nothing of 100 steps"),
@@ -385,6 +387,10 @@ def test_rates_of_every_update_are_a_schedule() -> None:
         ({"schedule": "power"}, "power needs batch, sequences in a batch"),
         ({"schedule": "cyclic", "warmup_steps": 5}, "rises from its floor by itself"),
         ({"schedule": "sgdr", "cycles": 2.5}, "cycles = 2.5 is not a whole number"),
+        ({"schedule": "sgdr", "cycles": 200}, "a cycle of 200 would be shorter than one step"),
+        ({"schedule": "sgdr", "cycles": 50, "mult": 1000}, "a cycle of 50 would be shorter than one step"),
+        ({"schedule": "minicpm", "half_life": 1e-4}, "a half-life of 0.0001 of 100 steps is less than one"),
+        ({"schedule": "invsqrt", "scale": 1e-4}, "has no warm-up"),
         ({"schedule": "rex", "d": 1.0}, "rex: d = 1 must be finite and lie in 0 … 0.999"),
         ({"schedule": "two-stage", "switch": 200}, "switch at step 200 is not between"),
         ({"schedule": "multistep", "at": (0.5, 0.4)}, "must rise from the warm-up's end"),
@@ -393,12 +399,13 @@ def test_rates_of_every_update_are_a_schedule() -> None:
         ({"schedule": "infinite", "floor": 0.5}, "lies above plateau"),
         ({"schedule": "rewarm", "switch": 100}, "must rise and end before step 100"),
         ({"schedule": "power", "batch": 8, "shape": "sqr"}, "did you mean 'sqrt'"),
+        ({"schedule": "onecycle", "linear": 0.5}, "onecycle: linear = 0.5 is neither 0 nor 1"),
         ({"schedule": "onecycle", "total": 3}, "leaves no room for its phases"),
     ],
 )
-def test_what_cant_be_a_schedule_is_refused(settings: dict, said: str) -> None:
+def test_what_cant_be_a_schedule_is_refused(fields: dict, said: str) -> None:
     with pytest.raises(BadInput, match=said):
-        learning_rates(**{"schedule": "cosine", "steps": [1], "total": 100, **settings})
+        learning_rates(**{"schedule": "cosine", "steps": [1], "total": 100, **fields})
 
 
 @pytest.mark.parametrize(
@@ -450,6 +457,33 @@ def test_a_log_shorter_than_asked_is_refused(tmp_path: Path) -> None:
     assert Schedule.parse(f"file:{tmp_path / 'lr.csv'},total=20").total == 20
     with pytest.raises(BadInput, match="its last step is 20, but total = 30"):
         Schedule.parse(f"file:{tmp_path / 'lr.csv'},total=30")
+
+
+def test_tokens_are_no_steps() -> None:
+    with pytest.raises(BadInput, match="total counts steps, not tokens"):
+        Schedule.parse("cosine:total=1.4T").updates()
+
+
+WORDS = st.sampled_from(
+    [*SCHEDULES, "file", "total", "warmup", "floor", "decay", "at", "to", "q", "cycles", "mult", "d"]
+)
+VALUES = st.one_of(st.floats(), st.integers(-10, 10**6), st.sampled_from(["1/2", "", "x", "24K", "1e-300", "0.3/0.6"]))
+
+
+@given(st.sampled_from([*SCHEDULES, "fil", ""]), st.lists(st.tuples(WORDS, VALUES), max_size=5), st.integers(-1, 5000))
+@settings(max_examples=300, deadline=None)
+def test_a_spec_is_a_finite_schedule_or_one_clear_line(name: str, pairs: list, total: int) -> None:
+    text = ",".join(f"{key}={value}" for key, value in pairs)
+    try:
+        made = Schedule.parse(f"{name}:{text}", total=total)
+        rates = made.at([0, made.warmup_steps, made.total // 2, made.total])
+    except BadInput as fault:
+        said = str(fault)
+        assert len(said.splitlines()) == 1
+    else:
+        assert np.isfinite(rates).all()
+        assert (rates >= 0).all()
+        assert Schedule.parse(str(made)) == made
 
 
 def test_rates_with_a_missing_end_are_refused() -> None:

@@ -92,13 +92,16 @@ def bound(rates: Schedule | ArrayLike, gradient_norms: ArrayLike | None = None, 
     if not (math.isfinite(distance) and distance > 0):
         raise BadInput(f"a distance of {distance:g} from the optimum is not above zero")
     moving = eta > 0
-    eta, squares = eta[moving], (eta * norms)[moving] ** 2
+    # Shares of the peak and of the largest norm: their squares neither overflow nor vanish.
+    peak, steep = float(eta.max()), float(norms.max())
+    eta = eta[moving] / peak
+    squares = (eta * (norms[moving] / steep)) ** 2
     left, noise = np.cumsum(eta[::-1])[::-1], np.cumsum(squares[::-1])[::-1]
     last = 0.5 * float(np.sum(eta[:-1] / left[1:] * (noise[:-1] / left[:-1])))
     return Bound(
-        start=distance**2 / (2.0 * float(left[0])),
-        noise=float(noise[0]) / (2.0 * float(left[0])),
-        last=last,
+        start=distance**2 / (2.0 * float(left[0])) / peak,
+        noise=float(noise[0]) / (2.0 * float(left[0])) * peak * steep**2,
+        last=last * peak * steep**2,
         updates=int(moving.sum()),
         idle=int((~moving).sum()),
     )
