@@ -70,12 +70,12 @@ def check_writable(path: str | os.PathLike[str] | None) -> None:
         return
     target = Path(path)
     if target.is_dir():
-        raise BadInput("is a folder, not a file", file=str(path), fix="choose a file name for --out")
+        raise BadInput("is a folder, not a file", file=str(path), fix="name a file in it")
     folder = target.parent
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise BadInput("can't be written (no such folder or no permission)", file=str(path), fix="choose another --out")
+        raise BadInput("can't be written (no such folder or no permission)", file=str(path), fix="choose another place")
 
 
 def plain(value: Any) -> Any:

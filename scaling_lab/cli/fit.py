@@ -347,11 +347,14 @@ def predict(
     from ..engine.predict import predict as run
     from ..engine.result import Fit
     from ..show import terminal
+    from ..tables import read_table
 
     if bool(at) == bool(table):
         raise UsageError("give points with --at params=7B,tokens=1.4T or with --table POINTS, one of the two")
-    if partial is None and (partial_run or map_ or where):
-        raise UsageError("--partial-run, --map and --where are about the curves of --partial: give it too")
+    if partial is None and partial_run:
+        raise UsageError("--partial-run is about the curves of --partial: give it too")
+    if partial is None and table is None and (map_ or where):
+        raise UsageError("--map and --where are about the curves of --partial, or about --table: give one of the two")
     if partial is not None and len(at or ()) != 1:
         raise UsageError("--partial is about one run: give its point with one --at params=7B,tokens=1.4T")
     if then is not None and partial is not None:
@@ -361,17 +364,18 @@ def predict(
     loaded = Fit.load(fit)
     second = None if then is None else Fit.load(then)
     found: Any
+    asked = points(at) if at else read_table(str(table), mapping=pairs(map_), where=where)
     if second is not None:
         from ..engine.chain import chain
 
-        found = chain(loaded, second, points(at) if at else str(table), level, feeds)
+        found = chain(loaded, second, asked, level, feeds)
     elif partial is not None:
         from ..engine.partial import predict_partial
 
-        point = points(at or ())[0]
+        (point,) = points(at or ())
         found = predict_partial(loaded, point, partial, level, run=partial_run, mapping=pairs(map_), where=where)
     else:
-        found = run(loaded, points(at) if at else str(table), level)
+        found = run(loaded, asked, level)
     notices = [*own_warnings(loaded), *([] if second is None else own_warnings(second)), *found.warnings]
     warn(notices)
     if json:

@@ -297,7 +297,7 @@ def _at_bound(coordinates: Coordinates, rows: Rows, theta: Floats) -> list[Notic
     for i, p in enumerate(coordinates.free):
         pull = np.max(np.abs(np.broadcast_to(f.grad.get(i, 0.0), f.value.shape) / f.value), initial=0.0)
         if p.domain != "real" and pull < NOTHING:
-            where = f"{p.name} was driven to nothing (it ended at {float(params[p.name][0, 0]):.3g})"
+            where = f"{p.name} ended at {float(params[p.name][0, 0]):.3g}, its term driven to nothing"
             if p.domain == "between":
                 where = f"{p.name} ran to its limit, {float(params[p.name][0, 0]):.3g}"
             out.append(

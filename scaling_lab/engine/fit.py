@@ -95,9 +95,12 @@ class Settings:
         if self.objective.name not in ("huber", "l2", "l1"):
             raise UsageError(f"no objective {self.objective.name!r}; known: huber, l2, l1")
         if not 0 < self.objective.delta < math.inf:
-            raise UsageError(f"delta is {self.objective.delta:g}; give a number above zero")
+            raise UsageError(f"--delta {self.objective.delta:g} is not a number above zero")
         if not 1e-100 < self.objective.delta < 1e100:
-            raise UsageError(f"delta is {self.objective.delta:g}, where residuals of log loss are about 0.01")
+            raise UsageError(
+                f"--delta {self.objective.delta:g}, where residuals of log loss are about 0.01; give one near them, or "
+                "--objective l2 for no width at all"
+            )
         if self.resample not in RESAMPLES:
             raise UsageError(f"no resampling of {self.resample!r}; known: {', '.join(RESAMPLES)}")
         if self.intervals not in METHODS:
@@ -225,8 +228,8 @@ def has_input(table: Table, name: str) -> bool:
 def fitting_laws(table: Table, target: str | None = None) -> list[Law]:
     """The laws whose inputs and target the table has; a law of shares over those of the table.
 
-    All are of one target: loss, where the table has it, unless another is asked for. Laws of the curve of one run, which
-    hold of no two runs together, are asked for by name.
+    All are of one target: loss, where the table has it, unless another is asked for. Laws of the curve of one run,
+    which hold of no two runs together, are asked for by name.
     """
     columns = [*table.columns, *table.made]
     found: list[Law] = []

@@ -249,7 +249,8 @@ def _points_of_table(fit: Fit, table: Table) -> dict[str, Floats]:
                 f"{cell} is not a number {DOMAINS[domain]}",
                 file=table.name,
                 line=int(table.lines[wrong[0]]),
-                column=name,
+                column=table.columns.get(name, name),
+                fix="mend the point, or select others with --where",
             )
         x[name] = values
     return x

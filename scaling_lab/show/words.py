@@ -30,10 +30,15 @@ def number(value: float | None, digits: int = 6) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share in percent: two significant digits below ten, one decimal above; a dash where there is none."""
+    """A share in percent: two significant digits below ten, one decimal above; a dash where there is none.
+
+    What lies just below 100 % is not shown as all of it.
+    """
     if share is None or not math.isfinite(share):
         return "-"
     size = 100 * share
+    if 99.95 <= size < 100:
+        return f"{next(text for digits in range(2, 18) if float(text := f'{size:.{digits}f}') < 100)} %"
     return (
         f"{size:.2g} %" if abs(size) < 9.95 else f"{size:.0f} %" if abs(size - round(size)) < 0.05 else f"{size:.1f} %"
     )

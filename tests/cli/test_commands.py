@@ -278,6 +278,23 @@ def test_a_report_says_what_its_allocation_is_warned_of(lab, table: Path) -> Non
     assert "--flops 0 is not a number above zero" in done.err
 
 
+def test_points_of_a_table_are_mapped_and_selected(lab, table: Path) -> None:
+    lab("fit", "chinchilla", table, "--starts", 144, "--bootstrap", 20, "--out", "fit.json")
+    Path("points.csv").write_text("millions,seen\n1000,2e10\n2000,4e10\n,4e10\n")
+    words = ("predict", "fit.json", "--table", "points.csv", "--map", "params=millions * 1e6", "--map", "tokens=seen")
+    bad = lab(*words)
+    assert bad.code == 1
+    assert "points.csv, line 4, column params: nan is not a number above zero; mend the point, or select" in bad.err
+    found = lab(*words, "--where", "millions > 1500", "--json").json
+    assert [point["inputs"] for point in found["points"]] == [{"params": 2e9, "tokens": 4e10}]
+    want = lab("predict", "fit.json", "--at", "params=2B,tokens=40B", "--json").json
+    assert found["points"][0]["value"] == want["points"][0]["value"]
+    for option in (("--map", "tokens=seen"), ("--where", "tokens > 1")):
+        done = lab("predict", "fit.json", "--at", "params=2B,tokens=40B", *option)
+        assert done.code == 2
+        assert "--map and --where are about the curves of --partial, or about --table" in done.err
+
+
 def test_a_report_s_split_holds_what_is_given_as_allocate_s_does(lab, tmp_path: Path) -> None:
     WORLDS["moe-granularity"].table(noise=0.002).to_csv("fine.csv", index=False)
     lab("fit", "moe-granularity", "fine.csv", "--starts", 144, "--bootstrap", 20, "--out", "fine.json")

@@ -73,7 +73,7 @@ def test_levels_nest(lab: Lab) -> None:
     [
         (("--at", AT, "--at", AT, "--partial", "curves.csv"), 2, "--partial is about one run"),
         (("--table", "curves.csv", "--partial", "curves.csv"), 2, "--partial is about one run"),
-        (("--at", AT, "--partial-run", "big"), 2, "are about the curves of --partial"),
+        (("--at", AT, "--partial-run", "big"), 2, "is about the curves of --partial"),
         (("--at", AT, "--where", "tokens > 1"), 2, "are about the curves of --partial"),
         (("--at", AT, "--partial", "nowhere.csv"), 1, "nowhere.csv: no such file"),
         (("--at", AT, "--partial", "curves.csv"), 1, "no column 'loss'"),

@@ -59,7 +59,19 @@ def test_powers_of_ten_are_raised() -> None:
     assert words.scientific(0.0) == "0"
 
 
-@pytest.mark.parametrize(("share", "text"), [(0.0047, "0.47 %"), (0.9, "90 %"), (0.9667, "96.7 %"), (None, "-")])
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0.0047, "0.47 %"),
+        (0.9, "90 %"),
+        (0.9667, "96.7 %"),
+        (0.999, "99.9 %"),
+        (0.9995, "99.95 %"),
+        (0.999999, "99.9999 %"),
+        (1.0, "100 %"),
+        (None, "-"),
+    ],
+)
 def test_percent(share: float | None, text: str) -> None:
     assert words.percent(share) == text
 
