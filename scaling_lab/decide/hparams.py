@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import PurePath
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from ..engine.predict import predict
 from ..engine.result import Fit, Notice
 from ..errors import UsageError, nearest
 from ..laws import LAWS
+from ..laws.hpsurface import HP_SURFACE
 from ..laws.hyper import (
     PLATEAU,
     POWER_SEQUENCE,
@@ -27,6 +29,7 @@ from ..laws.hyper import (
     get_rule,
 )
 from ..quantities import QUANTITIES, format_quantity, quantity
+from .steplaw import optimum_of
 
 Floats = NDArray[np.float64]
 SCHEMA = "scaling-lab/hparams/1"
@@ -250,6 +253,8 @@ def hparams(
     `vocab_size` and `width`. A rule that needs what was not given says so. Nothing is averaged. Raises UsageError where
     a number is none, or the batch is given in two units that disagree.
     """
+    if not 0 < level < 1:
+        raise UsageError(f"--level {level:g} is not between 0 and 1")
     chosen = list(dict.fromkeys(get_rule(name).name for name in laws)) or list(RULES)
     request = requested(
         params,
@@ -307,6 +312,8 @@ def requested(
     for option, value in given.items():
         if value is not None and not (math.isfinite(value) and value > 0):
             raise UsageError(f"{option} {value:g} is not a number above zero")
+        if value is not None and value < 1 and option != "--loss":
+            raise UsageError(f"{option} {value:g} counts less than one")
     known = _sizes(params, counts, vocab_size, width, tied)
     if tokens is not None:
         known["tokens"] = Known(tokens, "--tokens")
@@ -396,7 +403,10 @@ def _compute(
         raise UsageError("--depth is for the compute that DeepSeek counts: give --width and --seq-len with it")
     if "params" not in known:
         return None
-    return Known(float(six_nd(known["params"].value, tokens)), "6*params*tokens", stands_in=True)
+    compute = float(six_nd(known["params"].value, tokens))
+    if not math.isfinite(compute):
+        raise UsageError("6*params*tokens is beyond every number; give smaller --params or --tokens")
+    return Known(compute, "6*params*tokens", stands_in=True)
 
 
 # ---------------------------------------------------------------------------------------------------------- one rule
@@ -480,15 +490,17 @@ def _of_fits(fits: Sequence[Fit], request: Request, level: float) -> tuple[tuple
     """What fits of one's own say, and what they are to be told with."""
     laws = [fit.law for fit in fits]
     for fit in fits:
-        if fit.target not in TARGETS:
+        if fit.target not in TARGETS and fit.law != HP_SURFACE.name:
             raise UsageError(
-                f"the fit of {fit.law} is of {fit.target}; --fit takes fits of {' or '.join(TARGETS)}, as hp:step-law"
+                f"the fit of {fit.law} is of {fit.target}; --fit takes fits of {' or '.join(TARGETS)}, as hp:step-law, "
+                f"or of {HP_SURFACE.name}"
             )
         if laws.count(fit.law) > 1:
             raise UsageError(f"two fits of {fit.law} are given with --fit; give one")
     found, notices = [], []
     for base in dict.fromkeys(name.removesuffix("-batch") for name in laws):
-        own, told = _row(base, [fit for fit in fits if fit.law.removesuffix("-batch") == base], request, level)
+        of_base = [fit for fit in fits if fit.law.removesuffix("-batch") == base]
+        own, told = (_bottom if base == HP_SURFACE.name else partial(_row, base))(of_base, request, level)
         found.append(own)
         notices += told
     return tuple(found), tuple(notices)
@@ -519,6 +531,37 @@ def _row(base: str, fits: Sequence[Fit], request: Request, level: float) -> tupl
         outside=tuple(beyond.values()),
         counts=str(sizes[0]) if sizes else "",
         fitted="; ".join(rows),
+    )
+    return own, notices
+
+
+def _bottom(fits: Sequence[Fit], request: Request, level: float) -> tuple[Recommended, list[Notice]]:
+    """Where the fitted surface of the loss over rate and batch is lowest at the request's size and tokens."""
+    (fit,) = fits
+    point = {name: known for name, known in _point(fit, request).items() if name in ("params", "tokens")}
+    lacking = [_column(fit, name) for name in ("params", "tokens") if name not in point]
+    answers = [Answer(fit.law, needs=needed(lacking, request))] * 2
+    notices: list[Notice] = []
+    beyond = []
+    if not lacking:
+        at = {name: known.value for name, known in point.items()}
+        best = optimum_of(fit, at["params"], at["tokens"], level)
+        answers = [Answer(fit.law, each.value, each.ci) for each in (best.lr_max, best.batch_tokens)]
+        notices = [Notice(n.code, n.severity, f"your fit of {fit.law}: {n.message}") for n in best.warnings]
+        for name, factor in fit.outside(at).items():
+            above = at[name] > fit.inputs[name]["max"]
+            beyond.append(Beyond(name, factor, float(fit.inputs[name]["max" if above else "min"]), above))
+    tables = " and ".join(PurePath(name).name for name in fit.made_by.get("inputs", {}))
+    own = Recommended(
+        name=f"your {fit.law}",
+        title=f"your fit of {fit.law}",
+        source=fit.entry.source,
+        lr=answers[0],
+        batch=answers[1],
+        taken=point,
+        outside=tuple(beyond),
+        counts=str(fit.inputs["params"].get("counts") or ""),
+        fitted=f"{fit.rows['used']} rows of {tables or 'your table'}",
     )
     return own, notices
 
@@ -599,7 +642,7 @@ def _out_of_range(rules: Sequence[Recommended]) -> tuple[Notice, ...]:
 
 def times(factor: float) -> str:
     """A factor as people say it: 6.12 times, 2,940 times."""
-    return f"{factor:,.0f} times" if factor >= 100 else f"{factor:.3g} times"
+    return f"{factor:,.0f} times" if 100 <= factor < 1e7 else f"{factor:.3g} times"
 
 
 def _apart(lr: Spread | None) -> tuple[Notice, ...]:

@@ -383,3 +383,19 @@ def test_runs_of_one_batch_are_one_run_of_a_surface() -> None:
     assert found.rows["runs"] == 9 * len(SIZES_AND_TOKENS)
     assert any("tokens and batch are resampled together" in note for note in found.notes)
     assert found.inputs["params"]["column"] == "params_nonembed"
+
+
+def test_hparams_reads_where_a_surface_is_best(tmp_path: Path) -> None:
+    surface = tmp_path / "surface.json"
+    found = fit("hp-surface", grid_table(planted(noise=3e-4), drop_above=0.25), bootstrap=0, starts=300)
+    found.save(surface)
+    arguments = ("--params", "1B", "--params-count", "nonembed=1B", "--tokens", "80B", "--fit", str(surface), "--json")
+    code, said, fault = run("hparams", *arguments)
+    assert code == 0, fault
+    own = next(rule for rule in json.loads(said)["rules"] if rule["rule"] == "your hp-surface")
+    best = optimum_of(found, 1e9, 8e10)
+    assert own["lr"]["value"] == pytest.approx(best.lr_max.value)
+    assert own["batch_tokens"]["value"] == pytest.approx(best.batch_tokens.value)
+    lr, batch = bowl(1e9, 8e10)
+    assert best.lr_max.value == pytest.approx(lr, rel=0.05)
+    assert best.batch_tokens.value == pytest.approx(batch, rel=0.05)
