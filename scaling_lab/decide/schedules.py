@@ -340,7 +340,7 @@ def refined_shares(gradient_norms: ArrayLike, optimizer: str = "adam") -> Floats
     norms for sgd, so that η_T = 0; equal norms give 1 − t/T. Step 0 stands before the first update, at w_1 · Σ w.
     """
     if optimizer not in OPTIMIZERS:
-        raise BadInput(f"no optimizer {optimizer!r}", fix=nearest(optimizer, OPTIMIZERS))
+        raise UsageError(f"--optimizer {optimizer!r} is not known; {nearest(optimizer, OPTIMIZERS)}")
     norms = np.asarray(gradient_norms, dtype=np.float64)
     if norms.ndim != 1 or norms.size < 2:
         raise BadInput(f"{norms.size} gradient norms make no schedule", fix="give one for each of at least two updates")
@@ -380,7 +380,7 @@ def refined(
     shares = refined_shares(_smoothed_norms(even, smooth), optimizer)
     updates = round(places[-1]) if total is None else total
     if updates < 2 or updates != round(updates):
-        raise BadInput(f"total = {updates:g} is not a number of updates")
+        raise UsageError(f"--total {updates:g} is not a number of updates")
     progress = np.arange(updates + 1) / updates
     rates = np.interp(progress, np.arange(count + 1) / count, shares)
     made = Schedule(FREE_FORM, int(updates), rates=lr_max * (rates / rates.max()))

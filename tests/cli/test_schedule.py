@@ -15,6 +15,7 @@ from scaling_lab.show.schedules import marks, rate
 from tests.cli.test_commands import lab  # noqa: F401  (a fixture)
 
 ROOT = Path(__file__).resolve().parents[2]
+LOG = str(ROOT / "examples" / "gradients_l1.csv")
 COSINE = "cosine:total=24K,warmup=2160,floor=0.1,lr_max=3e-4"
 
 
@@ -129,6 +130,10 @@ def test_a_schedule_is_refined_from_a_log(tmp_path: Path, lab) -> None:  # noqa:
         (["show", "cosine:total=9", "--out", "a.txt"], 2, "a table is written as one of"),
         (["show", "cosine:total=9", "--where", "step > 1"], 2, "give it with --refine LOG"),
         (["show", "cosine:total=9", "--refine", "log.csv"], 2, "--refine makes the schedule from the log"),
+        (["show", "--refine", LOG, "--norm-column", "grad_l1", "--optimizer", "adm"], 2, "did you mean 'adam'"),
+        (["show", "--refine", LOG, "--norm-column", "grad_l1", "--total", "1.5"], 2, "--total 1.5 is not a number"),
+        (["show", "--refine", LOG, "--norm-column", "grad_l1", "--smooth", "ema"], 2, "smoothing 'ema'"),
+        (["show", "--refine", LOG], 1, "gradients_l1.csv: no column 'grad_norm' of gradient norms"),
         (["show", "--refine", "nowhere.csv"], 1, "nowhere.csv: no such file"),
         (["compare", "cosine:total=9", "--tuned-lr", "1"], 2, "add --bound"),
         (["compare", "cosine:total=9", "cosine:total=9"], 2, "is named twice"),
