@@ -1,7 +1,7 @@
 """Writes lr_sweep.csv: a sweep of learning rates at one batch over nine sizes and tokens, for hparams --lr-sweep.
 
-It stands in for your own, and is no measurement: the loss is a bowl in the log rate whose bottom falls with the size and
-the tokens, with 0.1 % of noise; at the smallest size and fewest tokens the sweep stops before the best rate.
+It stands in for your own, and is no measurement: the loss is a bowl in the log rate whose bottom falls with the size
+and the tokens, with 0.1 % of noise; at the smallest size and fewest tokens the sweep stops before the best rate.
 """
 
 import csv

@@ -18,7 +18,7 @@ from ..errors import BadInput, NotEnoughData, UsageError
 from ..laws.hyper import BJORCK_HORIZON
 from ..quantities import format_quantity, parse_number
 from ..tables import Rows, Table, read_table, rows_for
-from .hparams import Beyond
+from .hparams import Beyond, times
 
 if TYPE_CHECKING:
     import os
@@ -86,6 +86,8 @@ def horizon(
     """
     _above_zero({"--lr": lr, "--from-tokens": from_tokens, "--to-tokens": to_tokens})
     _above_zero({"--params": params, "--batch-tokens": batch_tokens})
+    if not 0 < level < 1:
+        raise UsageError(f"--level {level:g} is not between 0 and 1")
     if own is not None:
         return _by_fit(lr, from_tokens, to_tokens, params, own, level)
     rule = BJORCK_HORIZON
@@ -153,7 +155,7 @@ def _beyond(values: Mapping[str, float | None], ranges: Mapping[str, tuple[float
 def _off_range(beyond: tuple[Beyond, ...], batch: float | None) -> tuple[Notice, ...]:
     """What lies beyond the range of a horizon rule; a batch other than its one is told too."""
     parts = [
-        f"{b.name.replace('_', ' ')} {b.factor:.3g} times {'above' if b.above else 'below'} {format_quantity(b.edge)}"
+        f"{b.name.replace('_', ' ')} {times(b.factor)} {'above' if b.above else 'below'} {format_quantity(b.edge)}"
         for b in beyond
     ]
     measured = BJORCK_HORIZON.batch_tokens

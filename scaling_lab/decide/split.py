@@ -13,6 +13,7 @@ from scipy.optimize.elementwise import find_root
 
 from ..errors import UsageError
 from ..laws import Budget, Law
+from ..laws.base import SETTINGS
 from ..quantities import quantity
 
 Floats = NDArray[np.float64]
@@ -375,6 +376,8 @@ def plan_of(
 
     Unique tokens are an input of a law that models repeated data, and a cap on the tokens of any other.
     """
+    if law.target in SETTINGS:
+        raise UsageError(f"{law.name} is a law of {law.target}, a setting and no loss; allocate takes a fit of a loss")
     budget = budget_of(law, members)
     if budget is None:
         raise UsageError(

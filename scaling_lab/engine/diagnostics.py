@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..accounting import six_nd
 from ..errors import NotIdentified
 from ..laws import Law
+from ..laws.base import SETTINGS
 from ..quantities import SHARE_PREFIX, quantity
 from ..tables import Rows
 from . import codes
@@ -356,7 +357,7 @@ def _checkpoints(rows: Rows) -> int:
 def _bracket(coordinates: Coordinates, rows: Rows, theta: Floats) -> list[Notice]:
     """Designs that never saw the loss rise on both sides of the best split of compute."""
     # Rows of a law of learning rate or batch are optima themselves, and split nothing.
-    if coordinates.law.target in ("lr_max", "batch_tokens") or not {"params", "tokens"} <= set(rows.x):
+    if coordinates.law.target in SETTINGS or not {"params", "tokens"} <= set(rows.x):
         return []
     edges = profile_edges(rows)
     if len(edges) >= 3:

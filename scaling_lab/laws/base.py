@@ -14,6 +14,8 @@ from ..quantities import SHARE_PREFIX, quantity
 Domain = Literal["positive", "negative", "real", "between"]
 Family = Literal["size", "data", "mixture", "vocabulary", "experts", "task", "growth", "curve", "hyperparameter", "own"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
+# Targets that are settings of a run, each row the best one of a place: no compute is split for them.
+SETTINGS = ("lr_max", "batch_tokens")
 
 
 @dataclass(frozen=True)

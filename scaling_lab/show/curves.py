@@ -13,6 +13,7 @@ from ..decide.allocate import best_split
 from ..engine.result import Fit
 from ..engine.uncertainty import extent
 from ..errors import LabError
+from ..laws.base import SETTINGS
 
 Floats = NDArray[np.float64]
 
@@ -45,7 +46,7 @@ def _numeric(x: Mapping[str, Any]) -> set[str]:
 def abscissa(fit: Fit) -> Abscissa:
     """The axis for the main figure of a fit."""
     inputs = fit.entry.inputs
-    if set(inputs) == {"params", "tokens"}:
+    if set(inputs) == {"params", "tokens"} and fit.target not in SETTINGS:
         return Abscissa("flops", "frontier")
     if len(inputs) == 1:
         return Abscissa(inputs[0], "curve")

@@ -105,7 +105,7 @@ def _value(answer: Answer, write: object, marks: Sequence[str]) -> str:
 
 
 def _sequences(answer: Answer | None, length: float) -> str:
-    return "-" if answer is None or answer.value is None else f"{answer.value / length:,.0f}"
+    return "-" if answer is None or answer.value is None else batch_size(answer.value / length)
 
 
 def beyond(found: Sequence[Beyond], *, unknown: bool = False) -> str:
@@ -116,7 +116,7 @@ def beyond(found: Sequence[Beyond], *, unknown: bool = False) -> str:
     for each in found:
         name = "N" if each.name.startswith("params") else _SHORT.get(each.name, each.name.replace("_", " "))
         edge = words.exponent(each.edge) if each.name == "flops" else format_quantity(each.edge)
-        factor = f"{each.factor:,.0f}" if each.factor >= 100 else f"{each.factor:.3g}"
+        factor = f"{each.factor:,.0f}" if 100 <= each.factor < 1e7 else f"{each.factor:.3g}"
         parts.append(f"{name} {factor}x {'above' if each.above else 'below'} {edge}")
     return ", ".join(parts) or "-"
 

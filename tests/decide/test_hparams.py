@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scaling_lab.decide.allocate import allocate
 from scaling_lab.decide.hparams import PLATEAU, Hparams, Recommended, along_tokens, hparams
 from scaling_lab.decide.lr_moves import horizon, lr_sweep, read_batch, rescale, vertex
 from scaling_lab.decide.mup import mup
 from scaling_lab.engine.fit import fit
 from scaling_lab.errors import BadInput, NotEnoughData, UsageError
 from scaling_lab.laws.hyper import RULES
+from scaling_lab.show.curves import abscissa
 from tests.laws.worlds import WORLDS
 
 
@@ -172,6 +174,9 @@ def test_the_batch_counts_the_same_in_tokens_and_in_sequences() -> None:
         ({"params": 1e8, "vocab_size": 5e4, "width": 4096.0}, "no fewer than"),
         ({"params": 1e9, "tokens": 1e10, "depth": 12.0}, "give --width and --seq-len"),
         ({}, "give what is to be trained"),
+        ({"params": 1e300, "tokens": 1e300}, "beyond every number"),
+        ({"params": 1e-3, "tokens": 1e9}, "--params 0.001 counts less than one"),
+        ({"params": 1e9, "level": 2.0}, "--level 2 is not between 0 and 1"),
     ],
 )
 def test_a_request_that_makes_no_sense(given: dict[str, float], says: str) -> None:
@@ -251,6 +256,15 @@ def test_a_fit_of_a_loss_is_no_rule() -> None:
     table = WORLDS["kaplan-n"].table(noise=0.001)
     with pytest.raises(UsageError, match="takes fits of lr_max or batch_tokens"):
         hparams(1e9, 1e11, fits=[fit("kaplan-n", table, bootstrap=0)])
+
+
+def test_a_rate_is_no_loss_to_split_compute_for() -> None:
+    """allocate refuses it, and its figure has no frontier."""
+    found = fit("hp:bjorck", WORLDS["hp:bjorck"].table(noise=0.02), objective="l2", bootstrap=0)
+    assert "SL203" not in {n.code for n in found.warnings}
+    assert abscissa(found).kind == "scatter"
+    with pytest.raises(UsageError, match="a setting and no loss"):
+        allocate(found, flops=1e21)
 
 
 def test_curves_along_tokens_go_through_the_answers() -> None:
