@@ -56,12 +56,14 @@ class Prior:
     """What is known of a parameter before a table is read: about normal in the coordinate it is searched in.
 
     That is the logarithm of its size, the logit of its place between its limits, or a real parameter itself. `center`
-    is a value of the parameter, or its share of the lowest target where `of_lowest`; `sd` is in the coordinate.
+    is a value of the parameter, its share of the lowest target where `of_lowest`, or its product with the peak learning
+    rate where `per_peak`, as what a drop is worth in the end is known; `sd` is in the coordinate.
     """
 
     center: float
     sd: float
     of_lowest: bool = False
+    per_peak: bool = False
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,8 @@ def get_law(name: str | Law) -> Law:
     if strange or len(set(chosen)) < len(chosen) or (len(chosen) > 1) != law.shares:
         want = f"{SHARE_PREFIX}NAME,{SHARE_PREFIX}NAME,…" if law.shares else "ONE_INPUT"
         raise UsageError(f"{name!r} names no inputs of {law.name}; write {law.name}@{want}")
+    if law.target in chosen:
+        raise UsageError(f"{name!r}: {law.target} is what {law.name} is a law of, and not an input; name another")
     return law.over(chosen)
 
 
