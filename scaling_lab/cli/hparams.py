@@ -241,6 +241,7 @@ def _sweep(lr_sweep: str, out: str | None, map_: list[str] | None, **given: Any)
     check_writable(out)
     check_apart("--out", out, lr_sweep)
     found = run(lr_sweep, mapping=pairs(map_), **given)
+    warn((), found.fit.notes)
     if out:
         found.fit.save(out)
     saved = f"\nsaved to {out}" if out else ""

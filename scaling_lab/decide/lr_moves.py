@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..engine.fit import fit
 from ..engine.predict import no_draws
-from ..engine.result import Fit, Notice
+from ..engine.result import Fit, Notice, stamp
 from ..errors import BadInput, NotEnoughData, UsageError
 from ..laws.hyper import BJORCK_HORIZON
 from ..quantities import format_quantity, parse_number
@@ -88,6 +88,8 @@ def horizon(
     _above_zero({"--params": params, "--batch-tokens": batch_tokens})
     if not 0 < level < 1:
         raise UsageError(f"--level {level:g} is not between 0 and 1")
+    if own is not None and batch_tokens is not None:
+        raise UsageError("a fit's rule is at the batch of its own sweep; leave --batch-tokens out")
     if own is not None:
         return _by_fit(lr, from_tokens, to_tokens, params, own, level)
     rule = BJORCK_HORIZON
@@ -327,8 +329,13 @@ def lr_sweep(
     found = fit("hp:bjorck", places, objective="l2", bootstrap=draws, intervals="covariance", seed=seed)
     counted = rows.inputs["params"]
     inputs = {**found.inputs, "params": {**found.inputs["params"], **{k: counted[k] for k in ("column", "counts")}}}
+    notes = (*found.notes, *rows.notes, *([] if batch is None else [f"all at one batch, {batches[0]} = {batch:,.0f}"]))
     return LrSweep(
-        optima, left_out, replace(found, inputs=inputs), batch, (*_left(left_out), *_no_batch(batch), *found.warnings)
+        optima,
+        left_out,
+        replace(found, inputs=inputs, notes=notes, made_by=stamp(rows.name, rows.sha256, found.entry)),
+        batch,
+        (*_left(left_out), *_no_batch(batch), *found.warnings),
     )
 
 

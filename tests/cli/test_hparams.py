@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scaling_lab.files import to_json
+from scaling_lab.files import sha256_file, to_json
 from scaling_lab.laws.hyper import RULES
 from tests.decide.test_hparams import bowls
 from tests.laws.worlds import WORLDS
@@ -109,6 +109,8 @@ def test_carried_to_another_horizon(lab, tmp_path: Path) -> None:  # noqa: F811
     swept = lab("hparams", "--lr-sweep", str(table), "--draws", "100", "--out", out)
     assert swept.code == 0, swept.err
     assert f"saved to {out}" in swept.out
+    assert "note: all at one batch, batch_tokens = 524,288" in swept.err
+    assert json.loads(Path(out).read_text())["made_by"]["inputs"] == {str(table): sha256_file(table)}
     asked = ("hparams", "--lr", "3e-4", "--from-tokens", "20B", "--to-tokens", "80B", "--fit", out)
     own = lab(*asked, "--json").json
     assert own["interval"][0] < own["value"] < own["interval"][1]

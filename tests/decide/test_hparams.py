@@ -313,6 +313,8 @@ def test_the_horizon_by_a_fit_of_ones_own() -> None:
     low, high = np.quantile(mine.draws[:, 2], [0.05, 0.95])
     assert found.ci == pytest.approx((3e-4 * 10**low, 3e-4 * 10**high))
     assert found.warnings == ()
+    with pytest.raises(UsageError, match="leave --batch-tokens out"):
+        horizon(3e-4, 1e10, 1e11, own=mine, batch_tokens=5e5)
     with pytest.raises(UsageError, match="a horizon rule is one of hp:bjorck"):
         horizon(3e-4, 1e10, 1e11, own=fit("hp:deepseek", WORLDS["hp:deepseek"].table(), bootstrap=0))
 
@@ -383,6 +385,7 @@ def test_a_sweep_gives_back_the_planted_rule() -> None:
     assert len(found.optima) == 9
     assert found.left_out == ()
     assert found.batch == 2**19
+    assert "all at one batch, batch_tokens = 524,288" in found.fit.notes
     values = found.fit.values
     assert (values["alpha"], values["beta"]) == (pytest.approx(-0.23, abs=1e-7), pytest.approx(-0.32, abs=1e-7))
     assert values["scale"] == pytest.approx(600, rel=1e-5)
