@@ -716,10 +716,16 @@ def hpgrid(
         grids,
         best,
         tuple(tuple(plateau(grid, share) for share in within) for grid in grids.grids),
-        tuple(regret(name, pick, grids.grids) for name, pick in picks.items()),
+        tuple(regret(name, pick, grids.grids, _own(name, fits or {}, grids)) for name, pick in picks.items()),
         picks,
         edge_notices(best),
     )
+
+
+def _own(name: str, fits: Mapping[str, Sequence[Fit]], grids: Grids) -> str:
+    """A note where a fit was made from the table that it is judged on."""
+    made = {sha for fit in fits.get(name, ()) for sha in dict(fit.made_by.get("inputs", {})).values()}
+    return f"{name} was made from this table, and is judged on its own data" if grids.sha256 in made else ""
 
 
 def edge_notices(found: Sequence[Optimum]) -> tuple[Notice, ...]:

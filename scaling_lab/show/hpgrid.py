@@ -67,6 +67,7 @@ def report(found: GridReport) -> str:
         table(heads, body, "r" * len(heads)),
         said,
         f"{_regret_head(found.grids.size)}\n{regret(found.regrets)}",
+        prose(*(one.note for one in found.regrets if one.note)),
     ]
     return "\n\n".join(part for part in parts if part)
 
