@@ -845,8 +845,8 @@ _ENTRIES = (
         "warning",
         "unannealed-batches",
         "batches are compared on curves whose learning rate has not decayed",
-        "Curves of constant rate and different batches cross, and decay lifts noise off the large-rate, small-batch "
-        "ones most: steps to a loss along them make a biased hyperbola.",
+        "Curves of constant rate and different batches cross before they decay: steps to a loss along them make a "
+        "biased hyperbola.",
         "cbs --levels and trajectory --estimate: always, as points along a curve come before its end.",
         (
             "give a table of steps to a loss, each run annealed to it (or of averaged weights)",

@@ -1142,8 +1142,8 @@ def draw_noise(found: NoiseScale) -> Drawing:
             top = high if np.isfinite(high) else 1e3 * part.scale.value
             axes.fill_between([part.first, part.last], low, top, color=BLUE, alpha=0.18, linewidth=0)
             axes.plot([part.first, part.last], [part.scale.value] * 2, color=BLUE, linewidth=2.0, label=name)
-        for name, batch in (("small", found.small), ("big", found.big)):
-            axes.axhline(batch, color=VERMILLION, linewidth=1.0, linestyle=":", label=f"{name} batch")
+        for name, batch, dash in (("small", found.small, ":"), ("big", found.big, "--")):
+            axes.axhline(batch, color=VERMILLION, linewidth=1.0, linestyle=dash, label=f"{name} batch")
         _log_axis(axes.yaxis, *_margins(*known, found.small, found.big), _writer("tokens"))
         axes.set_xlim(*_room(found.step))
         axes.set_xlabel("step")
@@ -1230,7 +1230,8 @@ def draw_extrapolation(found: Extrapolation) -> Drawing:
         axes.axvline(found.window[0], color=GREY, linewidth=0.9, linestyle=":", label="fitted from here")
         if found.stop is not None and found.stop.stop is not None:
             axes.axvline(found.stop.stop, color=GREEN, linewidth=1.2, linestyle="-.", label="could have been stopped")
-        _log_axis(axes.xaxis, *_margins(curve.x, end, share=0.02), _writer("tokens"))
+        # What was left out is shown as far as the losses of the window reach up.
+        _log_axis(axes.xaxis, *_margins(0.7 * found.window[0], end, share=0.02), _writer("tokens"))
         inside = curve.loss[curve.x >= found.window[0]]
         room = _room(inside, low[beyond], high[beyond])
         axes.set_ylim(*room)
