@@ -76,6 +76,13 @@ def report(
 
     if flops is None and (given or unique_tokens is not None):
         raise UsageError("--given and --unique-tokens are of the split that --flops asks for; give --flops too")
+    if backtest_table is None and (test_above is not None or map_ or where or params_column or drop_bad):
+        raise UsageError(
+            "--test-above, --map, --where, --params-column and --drop-bad-rows are of the table that --backtest names; "
+            "give --backtest TABLE too"
+        )
+    if not 0 < level < 1:
+        raise UsageError(f"--level {level:g} is not between 0 and 1")
     check_writable(out)
     check_apart("--out", out, *fits, backtest_table)
     loaded = [Fit.load(path) for path in fits]

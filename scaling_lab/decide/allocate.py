@@ -164,7 +164,7 @@ def _allocate(
     law = fit.entry
     plan = plan_for(fit, given, inference_tokens, unique_tokens)
     _check(fit, flops, inference_tokens, unique_tokens, target_loss, level)
-    _check_spread(fit)
+    check_spread(fit, "split of a budget")
     # The optimum first, then the bootstrap draws: every quantity below is an array over these.
     draws = np.concatenate([fit.optimum_row(), fit.draws])
     named = {name: draws[:, [i]] for i, name in enumerate(law.names)}
@@ -322,13 +322,13 @@ def _check(
         raise UsageError(f"--inference-tokens {inference_tokens:g} is below zero")
 
 
-def _check_spread(fit: Fit) -> None:
-    """Raises LabError where every run has one and the same target: then nothing tells one split from another."""
+def check_spread(fit: Fit, choice: str) -> None:
+    """Raises LabError where every run has one and the same target: then nothing tells one choice from another."""
     target = np.asarray(fit.points[fit.target], dtype=float)
     if len(target) > 1 and (target == target[0]).all():
         raise LabError(
             f"{fit.law}: all {len(target)} rows of this fit have one {fit.target}, {target[0]:g}: nothing in them "
-            "tells one split of a budget from another; add runs that differ"
+            f"tells one {choice} from another; add runs that differ"
         )
 
 

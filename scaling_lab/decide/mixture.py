@@ -20,7 +20,7 @@ from ..engine.uncertainty import extent
 from ..errors import BadInput, LabError, UsageError, nearest
 from ..laws.base import ExpOfSum, WeightedSum
 from ..quantities import SHARE_PREFIX
-from .allocate import Quantile, check_split
+from .allocate import Quantile, check_split, check_spread
 
 Floats = NDArray[np.float64]
 # The loss at shares (n,) and its slopes (n,).
@@ -111,6 +111,8 @@ def mixture(
     if not 0 < level < 1:
         raise UsageError(f"--level {level:g} is not between 0 and 1")
     ratio = _kind(fits, caps)
+    for fit in fits:
+        check_spread(fit, "mixture")
     with one_blas_thread():
         if ratio:
             problem: _Problem = _Ratio(fits, weighted, caps, bounds or {}, at or {}, domain_tokens, flops)

@@ -310,6 +310,9 @@ def test_a_report_s_split_holds_what_is_given_as_allocate_s_does(lab, tmp_path: 
     for words, says in (
         (("--given", "granularity=4"), "give --flops too"),
         (("--unique-tokens", "1e9"), "give --flops too"),
+        (("--test-above", "1e20"), "give --backtest TABLE too"),
+        (("--where", "params > 1"), "give --backtest TABLE too"),
+        (("--level", "7"), "--level 7 is not between 0 and 1"),
         (("--flops", "1e21", "--given", "sparsity=.5"), "the further inputs of moe-granularity are granularity"),
     ):
         done = lab("report", "fine.json", *words, "--out", "none.html")

@@ -232,6 +232,13 @@ def test_the_second_stage_is_the_line_through_both_in_log_n() -> None:
         between_sizes(small, large, 1000, 1000, 1e4)
 
 
+def test_one_and_the_same_loss_tells_no_mixture_from_another() -> None:
+    table = regression_table(30).assign(loss=2.0)
+    found = fit("mixing-exp", table, bootstrap=0, starts=144)
+    with pytest.raises(LabError, match="all 30 rows of this fit have one loss, 2: nothing in them tells one mixture"):
+        mixture(found)
+
+
 # ---------------------------------------------------------------------------------------------------------- regression
 
 extra = pytest.mark.skipif(

@@ -103,5 +103,7 @@ def test_points_past_the_last_break_are_warned_of(addition: pd.DataFrame) -> Non
 def test_it_is_a_law_of_any_one_input() -> None:
     assert get_law("bnsl2@flops") is get_law("bnsl2@flops")
     assert get_law("bnsl2@flops").inputs == ("flops",)
+    with pytest.raises(UsageError, match="loss is what bnsl1 is a law of, and not an input"):
+        get_law("bnsl1@loss")
     with pytest.raises(UsageError, match="ONE_INPUT"):
         get_law("bnsl1@params,tokens")
