@@ -36,7 +36,9 @@ from .hpgrid import DropAboveOption, percentage, show_step_law
 
 
 def fit(
-    law: Annotated[str, typer.Argument(metavar="LAW", help="A law's name (`scaling-lab laws` lists them), or auto.")],
+    law: Annotated[
+        str, typer.Argument(metavar="LAW", help="A law's name (`scaling-lab laws` lists them), auto or step-law.")
+    ],
     table: TableArgument,
     out: Annotated[str | None, typer.Option("--out", metavar="FIT.json", help="Where to save the fit.")] = None,
     objective: Annotated[str, typer.Option(help="huber, l2 or l1, summed over rows.")] = "huber",
@@ -180,7 +182,8 @@ def fit(
     other = _prior(prior, prior_sd, sensitivity or bool(sensitivity_plot))
     source = _source(law, table, sensitivity, flops, sensitivity_plot, out)
     if law == "hp-surface" or drop_above is not None:
-        source, map_, where, params_column = _grids(source, drop_above, map_, where, params_column), None, None, None
+        source = _grids(law == "hp-surface", source, drop_above, map_, where, params_column)
+        map_, where, params_column = None, None, None
     with progress_bar() as progress:
         found = run(
             law,
@@ -273,12 +276,20 @@ def _step_law(
 
 
 def _grids(
-    source: Any, drop_above: float | None, map_: list[str] | None, where: str | None, params_column: str | None
+    surface: bool,
+    source: Any,
+    drop_above: float | None,
+    map_: list[str] | None,
+    where: str | None,
+    params_column: str | None,
 ) -> Any:
-    """The table with each (size, tokens) as one run, and its diverged runs left out, counted."""
-    from ..decide.hpgrid import grid_table
+    """The table without its diverged runs, counted; for a surface of learning rate and batch in grids."""
+    from ..decide.hpgrid import drop_diverged, grid_table
 
-    return grid_table(source, drop_above=drop_above, mapping=pairs(map_), where=where, params_column=params_column)
+    read: dict[str, Any] = {"mapping": pairs(map_), "where": where, "params_column": params_column}
+    if surface:
+        return grid_table(source, drop_above=drop_above, **read)
+    return drop_diverged(source, float(drop_above or 0), **read)
 
 
 def _prior(path: str | None, sd: float | None, sensitivity: bool) -> Any:
@@ -426,7 +437,8 @@ def backtest(
     settings = Settings(Objective(objective, delta), starts=starts, bootstrap=bootstrap, seed=seed)  # type: ignore[arg-type]
     source: Any = table
     if drop_above is not None or "hp-surface" in (law or ()):
-        source, map_, where, params_column = _grids(table, drop_above, map_, where, params_column), None, None, None
+        source = _grids("hp-surface" in (law or ()), table, drop_above, map_, where, params_column)
+        map_, where, params_column = None, None, None
     with progress_bar() as progress:
         found = run(
             source,

@@ -152,6 +152,40 @@ def size_column(table: Table) -> str:
     return next((name for name in SIZES if table.has(name)), "params")
 
 
+def drop_diverged(
+    table: Any,
+    drop_above: float,
+    *,
+    mapping: Mapping[str, str] | None = None,
+    where: str | None = None,
+    params_column: str | None = None,
+) -> Table:
+    """The table without runs whose loss is more than `drop_above` (a share) above the best of their size and tokens.
+
+    They are counted by reason. Rows without a size, tokens or a loss stay: what reads them tells of them.
+    """
+    if not (np.isfinite(drop_above) and drop_above > 0):
+        raise UsageError(f"--drop-above {drop_above:g} is not above zero; write it as 25%")
+    read = read_table(table, mapping=mapping, where=where, params_column=params_column)
+    grid, loss = _grid_of(read, params_column)
+    gone = np.zeros(len(grid), dtype=bool)
+    for one in np.unique(grid[grid >= 0]):
+        member = grid == one
+        gone |= member & (loss > (1 + drop_above) * loss[member].min())
+    return _without(read, gone, f"more than {100 * drop_above:g} % above its grid's best")
+
+
+def _grid_of(table: Table, params_column: str | None) -> tuple[NDArray[np.int64], Floats]:
+    """The grid (n,) of each row by its size and tokens, -1 where it has none, and the loss (n,)."""
+    size = "params" if params_column is not None else size_column(table)
+    n, d, loss = (column_numbers(table, name)[0] for name in (size, "tokens", "loss"))
+    sound = np.isfinite(n) & np.isfinite(d) & np.isfinite(loss) & (n > 0) & (d > 0) & (loss > 0)
+    grid = np.full(len(n), -1)
+    if sound.any():
+        grid[sound] = levels(n[sound]) * len(n) + levels(d[sound])
+    return grid, loss
+
+
 def grid_table(
     table: Any,
     *,
@@ -162,37 +196,27 @@ def grid_table(
 ) -> Table:
     """The table with batch_tokens, and runs that share what a law gets wrong (of one size, tokens and batch) as one.
 
-    Runs whose loss is more than `drop_above` (a share) above the best of their grid are left out, counted. Raises
-    BadInput where batches are in mixed units, or in sequences of unknown length.
+    `drop_above` is that of drop_diverged. Raises BadInput where batches are in mixed units, or in sequences of unknown
+    length.
     """
-    if drop_above is not None and not (np.isfinite(drop_above) and drop_above > 0):
-        raise UsageError(f"--drop-above {drop_above:g} is not above zero; write it as 25%")
-    read = _with_batch(read_table(table, mapping=mapping, where=where, params_column=params_column))
+    read = read_table(table, mapping=mapping, where=where, params_column=params_column)
+    if drop_above is not None:
+        read = drop_diverged(read, drop_above, params_column=params_column)
+    read = _with_batch(read)
+    named, said = _labels(read, *_grid_of(read, params_column))
     size = "params" if params_column is not None else size_column(read)
-    n, d, loss = (column_numbers(read, name)[0] for name in (size, "tokens", "loss"))
-    sound = np.isfinite(n) & np.isfinite(d) & np.isfinite(loss) & (n > 0) & (d > 0) & (loss > 0)
-    label = np.full(len(n), -1)
-    if sound.any():
-        label[sound] = levels(n[sound]) * len(n) + levels(d[sound])
-    gone = np.zeros(len(n), dtype=bool)
-    for grid in np.unique(label[sound]) if drop_above is not None else ():
-        member = label == grid
-        gone |= member & (loss > (1 + float(drop_above or 0)) * loss[member].min())
-    why = "" if drop_above is None else f"more than {100 * drop_above:g} % above its grid's best"
-    named, said = _labels(read, label, loss)
     if size in read.columns and not read.has("params"):
         # The column keeps its own name, so that a fit says what its N counts.
         counted = f"params are those of {read.columns[size]}"
         read = replace(
             read, columns={**read.columns, "params": read.columns[size]}, notes={**read.notes, "params": counted}
         )
-    read = replace(
+    return replace(
         read,
         made={**read.made, "run_id": named},
         columns={name: column for name, column in read.columns.items() if name != "run_id"},
         notes={**read.notes, "run_id": said},
     )
-    return _without(read, gone, why)
 
 
 def _labels(table: Table, grid: NDArray[np.int64], loss: Floats) -> tuple[NDArray[Any], str]:

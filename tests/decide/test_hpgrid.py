@@ -399,3 +399,20 @@ def test_hparams_reads_where_a_surface_is_best(tmp_path: Path) -> None:
     lr, batch = bowl(1e9, 8e10)
     assert best.lr_max.value == pytest.approx(lr, rel=0.05)
     assert best.batch_tokens.value == pytest.approx(batch, rel=0.05)
+
+
+def test_diverged_runs_are_left_out_on_both_sides_of_a_backtest(tmp_path: Path) -> None:
+    path, table = tmp_path / "grid.csv", planted(noise=3e-4)
+    bad = table.sample(12, random_state=0).index
+    table.loc[bad, "loss"] = 9.0
+    table.to_csv(path, index=False)
+    arguments = ("--by", "tokens", "--test-above", "5e10", "--drop-above", "25%", "--bootstrap", "0", "--json")
+    code, said, fault = run("backtest", str(path), "--law", "hp-surface", "--starts", "300", *arguments)
+    assert code == 0, fault
+    found = json.loads(said)
+    assert found["rows"]["dropped"] == {"more than 25 % above its grid's best": 12}
+    (scored,) = found["laws"]
+    assert scored["train"] + scored["test"] == len(table) - 12
+    code, said, fault = run("fit", "chinchilla", str(path), "--params-column", "params_nonembed", *arguments[4:])
+    assert code == 0, fault
+    assert json.loads(said)["rows"]["dropped"] == {"more than 25 % above its grid's best": 12}
