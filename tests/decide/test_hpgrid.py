@@ -409,10 +409,14 @@ def test_diverged_runs_are_left_out_on_both_sides_of_a_backtest(tmp_path: Path) 
     arguments = ("--by", "tokens", "--test-above", "5e10", "--drop-above", "25%", "--bootstrap", "0", "--json")
     code, said, fault = run("backtest", str(path), "--law", "hp-surface", "--starts", "300", *arguments)
     assert code == 0, fault
+    least = table.groupby(["params_nonembed", "tokens"]).loss.transform("min")
+    far = int((table.loss > 1.25 * least).sum())
+    assert far >= 12
     found = json.loads(said)
-    assert found["rows"]["dropped"] == {"more than 25 % above its grid's best": 12}
+    assert found["rows"]["dropped"] == {"more than 25 % above its grid's best": far}
     (scored,) = found["laws"]
-    assert scored["train"] + scored["test"] == len(table) - 12
-    code, said, fault = run("fit", "chinchilla", str(path), "--params-column", "params_nonembed", *arguments[4:])
+    assert scored["train"] + scored["test"] == len(table) - far
+    plain = ("--params-column", "params_nonembed", *arguments[4:])
+    code, said, fault = run("fit", "chinchilla", str(path), *plain)
     assert code == 0, fault
-    assert json.loads(said)["rows"]["dropped"] == {"more than 25 % above its grid's best": 12}
+    assert json.loads(said)["rows"]["dropped"] == {"more than 25 % above its grid's best": far}
