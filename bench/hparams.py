@@ -41,7 +41,7 @@ NEARS = (0.001, 0.0025, 0.005, 0.01)
 CAPS = (0.02, 0.05, 0.1, 0.25)
 DIVERGED = 0.25
 STARTS = 100
-# What others reached: the shared reference figures and section 8 of the shared notes.
+# What others reached on the same splits.
 OTHERS = {"best": 0.0052, "near 0.25 %": 0.0025, "joint": 0.0011, "aim": 0.0008}
 SURFACE = {"mae": 0.0172, "rmse": 0.0255, "spearman": 0.981, "mean": 0.00066, "max": 0.00137, "chinchilla": 0.0439}
 
@@ -332,7 +332,7 @@ def page(found: Mapping[str, Any]) -> str:
         )
     lines += [
         "",
-        "The regrets of the shared notes: .096 (.31 at most), .74 (2.0), .76 (1.1), 1.64 (2.8) and 4.9 (8.9) %. Step",
+        "Reference regrets: .096 (.31 at most), .74 (2.0), .76 (1.1), 1.64 (2.8) and 4.9 (8.9) %. Step",
         "Law was made from these grids among others; the last row never saw the grid it is scored on.",
         "",
         "## Plateaus",

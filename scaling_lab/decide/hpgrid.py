@@ -40,7 +40,7 @@ SIZES = ("params_nonvocab", "params_nonembed", "params_nonembed_head", "params")
 # Of fewer grids than this whole ones can't be resampled and still tell the fifteen parameters of hp-surface each time;
 # the runs of one batch are then resampled together, whose intervals of the optimum were as wide on Step Law's 17 grids.
 ENOUGH_GRIDS = 40
-# The usual setting of those who tune nothing, as the shared notes compare it.
+# A common setting of those who tune nothing.
 CONSTANT = ("constant 3e-4, 0.5M", 3e-4, 5e5)
 
 

@@ -51,7 +51,7 @@ HP_SURFACE = register(
     Law(
         name="hp-surface",
         title="Loss over size, tokens, peak learning rate and batch at once",
-        source="this project's shared notes, section 8 (no paper); the penalty is Varian's LINEX (1975)",
+        source="designed for the grids of Li et al. 2025 (Step Law), arXiv:2503.04715; no paper; penalty: Varian's LINEX",
         family="hyperparameter",
         inputs=("params", "tokens", "lr_max", "batch_tokens"),
         params=(
@@ -104,16 +104,16 @@ HP_SURFACE = register(
                     C_batch=float(np.exp(-1.794) * 0.427**2),
                     skew_batch=0.427,
                 ),
-                "this project's shared notes, section 8",
-                "no paper: 1,269 runs of the Step Law's dense grids with N <= 430M (2503.04715), Huber 0.003 on log "
-                "loss, runs more than 25 % above their grid's best left out",
+                "a fit to the released dense grids of arXiv:2503.04715; no paper",
+                "1,269 runs with N <= 430M, Huber 0.003 on log loss, runs more than 25 % above their grid's best left "
+                "out",
             )
         },
         notes=(
             "u and v, the ways from the best rate and batch, are natural logarithms; C/2 is the rise at u = 1 of a "
-            "bowl without skew. Leave out diverged runs, counted: fit step-law and hpgrid do with --drop-above 25 %. "
-            "The count of params is that of the table (--params-column); the published coefficients are of "
-            "non-embedding ones, a cosine to a fixed last rate of 1e-5 and AdamW."
+            "bowl without skew. fit and backtest leave diverged runs out, counted, with --drop-above 25%. The count of "
+            "params is the table's; the published coefficients are of non-embedding ones, a cosine to a fixed last "
+            "rate of 1e-5 and AdamW."
         ),
     )
 )
