@@ -41,9 +41,6 @@ NEARS = (0.001, 0.0025, 0.005, 0.01)
 CAPS = (0.02, 0.05, 0.1, 0.25)
 DIVERGED = 0.25
 STARTS = 100
-# What others reached on the same splits.
-OTHERS = {"best": 0.0052, "near 0.25 %": 0.0025, "joint": 0.0011, "aim": 0.0008}
-SURFACE = {"mae": 0.0172, "rmse": 0.0255, "spearman": 0.981, "mean": 0.00066, "max": 0.00137, "chinchilla": 0.0439}
 
 
 def points() -> Table:
@@ -231,10 +228,8 @@ def scipy_starts(table: Table, delta: float, made: Fit) -> dict[str, Any]:
             continue
     begun = residual(begins[0])
     at_published = float(np.sum(np.where(np.abs(begun) <= delta, begun**2 / 2, delta * (np.abs(begun) - delta / 2))))
-    ends.sort()
     return {
         "best": min(ends),
-        "from_published": ends and float(ends[0]),
         "at_published": at_published,
         "near_best": int(sum(e <= made.value * 1.001 for e in ends)),
         "n": len(ends),

@@ -21,7 +21,7 @@ def _best(n: Array, d: Array, p: Mapping[str, Array]) -> tuple[Array, Array]:
 
 
 def _linex(height: Array, slope: Array, way: Array) -> Array:
-    """Half the height times the square of `way` where the slope is small, steeper on the side of the slope's sign."""
+    """Varian's LINEX: half the height times the square of `way` where the slope is small, steeper on the side of the slope's sign."""
     turn = slope * way
     # What is one number for each set of parameters is made first: a fit spends its time on what is one for each row.
     return (height / slope**2) * (np.expm1(turn) - turn)
@@ -51,7 +51,7 @@ HP_SURFACE = register(
     Law(
         name="hp-surface",
         title="Loss over size, tokens, peak learning rate and batch at once",
-        source="designed for the grids of Li et al. 2025 (Step Law), arXiv:2503.04715; no paper; penalty: Varian's LINEX",
+        source="designed for the grids of Li et al. 2025 (Step Law), arXiv:2503.04715; no paper has it",
         family="hyperparameter",
         inputs=("params", "tokens", "lr_max", "batch_tokens"),
         params=(
