@@ -218,14 +218,10 @@ def scipy_starts(table: Table, delta: float, made: Fit) -> dict[str, Any]:
     published = HP_SURFACE.published["step-law-grids"].values
     begins = [coordinates.from_array(np.array([[published[n] for n in HP_SURFACE.names]]))[0]]
     begins += list(coordinates.random(STARTS, np.random.default_rng(7)))
-    ends = []
-    for begin in begins:
-        try:
-            ends.append(
-                float(least_squares(residual, begin, loss="huber", f_scale=delta, x_scale="jac", max_nfev=300).cost)
-            )
-        except ValueError:
-            continue
+    ends = [
+        float(least_squares(residual, begin, loss="huber", f_scale=delta, x_scale="jac", max_nfev=300).cost)
+        for begin in begins
+    ]
     begun = residual(begins[0])
     at_published = float(np.sum(np.where(np.abs(begun) <= delta, begun**2 / 2, delta * (np.abs(begun) - delta / 2))))
     return {

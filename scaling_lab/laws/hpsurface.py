@@ -21,7 +21,7 @@ def _best(n: Array, d: Array, p: Mapping[str, Array]) -> tuple[Array, Array]:
 
 
 def _linex(height: Array, slope: Array, way: Array) -> Array:
-    """Varian's LINEX: half the height times the square of `way` where the slope is small, steeper on the side of the slope's sign."""
+    """Varian's LINEX: half of height * way**2 where the slope is small, steeper on the side of the slope's sign."""
     turn = slope * way
     # What is one number for each set of parameters is made first: a fit spends its time on what is one for each row.
     return (height / slope**2) * (np.expm1(turn) - turn)
