@@ -1,6 +1,7 @@
-"""Writes the tables that the README works on: runs.csv, isoflop.csv, curves.csv and logs/.
+"""Writes the tables that the README works on: runs.csv, isoflop.csv, curves.csv, logs/ and constant_curve.csv.
 
-They stand in for your own, and are no measurement: all follow the Chinchilla law below with 0.4 % of noise.
+They stand in for your own, and are no measurement: all follow the Chinchilla law below with 0.4 % of noise, but for
+constant_curve.csv, a power law in steps whose noise carries over from row to row.
 """
 
 import csv
@@ -58,6 +59,16 @@ def log(seed: int) -> Iterable[list[str]]:
         yield [str(step), f"{lr:.3g}", loss(124e6, 524288 * step, rng)]
 
 
+def constant_curve(rng: random.Random) -> Iterable[list[str]]:
+    """One run at a constant learning rate after 500 steps of warm-up, logged every 50 steps of 20,000."""
+    yield ["step", "lr", "loss"]
+    drift = 0.0
+    for step in range(50, 20001, 50):
+        drift = 0.8 * drift + 0.0012 * rng.gauss(0, 1)
+        value = 3.05 + 46.0 / (step + 120.0) ** 0.52
+        yield [str(step), f"{3e-4 * min(1.0, step / 500):.3g}", f"{value * math.exp(drift):.4f}"]
+
+
 def write(path: Path, rows: Iterable[list[str]]) -> None:
     """Writes one CSV."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +82,7 @@ def main(folder: Path) -> None:
         write(folder / f"{name}.csv", make(random.Random(0)))
     for seed in (1, 2, 3):
         write(folder / "logs" / f"seed{seed}.csv", log(seed))
+    write(folder / "constant_curve.csv", constant_curve(random.Random(0)))
 
 
 if __name__ == "__main__":

@@ -14,10 +14,12 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .accounting import average_params, unigram_normalised_loss
+    from .autolrs import autolrs_forecast
     from .decide.across import Grown, across_sizes
     from .decide.allocate import Allocation, allocate
     from .decide.compare import Comparison, compare
     from .decide.critical import BranchedBatch, CriticalBatch, branched_cbs, cbs
+    from .decide.extrapolate import Extrapolation, extrapolate
     from .decide.growth import Growth, Speedup, growth, speedup
     from .decide.hparams import Hparams, hparams
     from .decide.hpgrid import GridReport, grid_table, hpgrid
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from .laws import LAWS, Law
     from .schedules import Schedule
     from .show.report import write_report
+    from .smoothing import smoothed
     from .tables import read_table
 
 # Names load their module when they are first used, so that `import scaling_lab` and `--help` cost nothing.
@@ -65,6 +68,10 @@ _HOME = {
     "Allocation": "decide.allocate",
     "compare": "decide.compare",
     "Comparison": "decide.compare",
+    "extrapolate": "decide.extrapolate",
+    "Extrapolation": "decide.extrapolate",
+    "autolrs_forecast": "autolrs",
+    "smoothed": "smoothing",
     "growth": "decide.growth",
     "Growth": "decide.growth",
     "speedup": "decide.growth",
@@ -144,6 +151,7 @@ __all__ = [
     "Comparison",
     "CriticalBatch",
     "Emergence",
+    "Extrapolation",
     "Fit",
     "GridReport",
     "Grown",
@@ -171,6 +179,7 @@ __all__ = [
     "__version__",
     "across_sizes",
     "allocate",
+    "autolrs_forecast",
     "average_params",
     "backtest",
     "backtest_chain",
@@ -182,6 +191,7 @@ __all__ = [
     "emergence",
     "envelope",
     "estimate_trajectory",
+    "extrapolate",
     "fit",
     "fit_step_law",
     "grid_table",
@@ -207,6 +217,7 @@ __all__ = [
     "rescale",
     "retention",
     "sensitivity",
+    "smoothed",
     "speedup",
     "trajectory",
     "transfer_lr",

@@ -61,8 +61,9 @@ def autolrs_forecast(
 ) -> ShortForecast:
     """The loss at step `horizon` from losses (n,) at rising steps (n,) at one learning rate.
 
-    Ten rounds leave out the 3 % of the points of the first half that lie furthest from a quadratic spline; then an exponential is
-    fitted to such a spline through the rest, its rate by a search in one dimension, a and c by least squares.
+    Ten rounds leave out the 3 % of the points of the first half that lie furthest from a quadratic spline; then an
+    exponential is fitted to such a spline through the rest, its rate by a search in one dimension, a and c by least
+    squares.
     `validation` is for few, exact losses: one round that leaves out one point. `smoothing` is the spline's sum of
     squares; by default that of the noise of neighbours (scipy's own default, as in the published code, is one parabola
     for losses in nats). Source: Jin et al. 2021, arXiv:2105.10762. Raises BadInput for fewer than five points or steps
@@ -87,9 +88,9 @@ def _spline(t: Floats, y: Floats, smoothing: float | None) -> Any:
     from scipy.interpolate import UnivariateSpline
 
     if smoothing is None:
-        bend = np.diff(y, 2)
-        # Second differences of independent errors have six times their variance.
-        smoothing = len(t) * float(np.median(np.abs(bend)) * 1.4826) ** 2 / 6.0
+        # About the median of five neighbours: a spike counts in full, so that no spline is asked to follow it.
+        middle = np.median(np.lib.stride_tricks.sliding_window_view(y, 5), axis=1)
+        smoothing = len(t) * float(np.mean((y[2:-2] - middle) ** 2))
     with warnings.catch_warnings():
         # Told where the noise is estimated too low for any spline of so few knots: the one it stops at is used.
         warnings.filterwarnings("ignore", category=UserWarning, module="scipy")
