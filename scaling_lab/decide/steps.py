@@ -37,6 +37,9 @@ LEVELS = 12
 # Draws of the constants, starts of the joint fit beside the recipe's, their spread in logs, and the largest condition
 # number of its derivatives (columns of one length) that double precision tells from a singular one.
 DRAWS, STARTS, SPREAD, SINGULAR = 400, 12, 0.3, 1e8
+# The largest logarithm of a scale (1e130, where the law's own numbers are up to 1e20), and the largest error of one at
+# which it is still known at all.
+MOST_LOG, MOST_ERROR = 300.0, 20.0
 
 
 @dataclass(frozen=True)
@@ -291,9 +294,19 @@ def _recipe(curves: Sequence[Curve], converged: float) -> _Recipe:
             "the critical batch size does not grow as the loss falls",
             fix="give longer curves of more batch sizes, or take --method joint",
         )
-    alpha_b, b_star = -1 / slope, np.exp(log_b)
+    alpha_b, b_star = -1 / slope, _exp(float(log_b))
     alpha_s, s_c = _step_law(curves, n_c, alpha_n, b_star, alpha_b)
     return _Recipe(np.array([n_c, alpha_n, s_c, alpha_s, b_star, alpha_b]), tuple(pairs))
+
+
+def _exp(log: float) -> float:
+    """A scale of its logarithm; raises BadInput where a law is so flat that it leaves floating point."""
+    if not abs(log) < MOST_LOG:
+        raise BadInput(
+            "the losses hardly change with the sizes, batches or steps: a law through them has no scale",
+            fix="check the columns, or take --method joint",
+        )
+    return float(np.exp(log))
 
 
 def _ending(curve: Curve) -> tuple[float, float]:
@@ -330,7 +343,7 @@ def _size_law(curves: Sequence[Curve], converged: float) -> tuple[float, float]:
     slope, level = np.polyfit(np.log(list(best)), np.log([_ending(c)[0] for c in best.values()]), 1)
     if slope >= 0:
         raise BadInput("the last losses do not fall with the size", fix="check params_nonembed, or train longer")
-    return -float(slope), float(np.exp(level / -slope))
+    return -float(slope), _exp(float(level / -slope))
 
 
 def _critical_batches(curves: Sequence[Curve]) -> list[tuple[float, float]]:
@@ -390,7 +403,7 @@ def _step_law(
     slope, level = np.polyfit(at, height, 1, w=count)
     if slope >= 0:
         raise BadInput("the loss does not fall towards the floor of its size", fix="take --method joint")
-    return -float(slope), float(np.exp(level / -slope))
+    return -float(slope), _exp(float(level / -slope))
 
 
 # ---------------------------------------------------------------------------------------------------- all at once
@@ -456,11 +469,12 @@ class _Joint:
                 except ValueError:
                     # A step to where the law overflows: this start leads nowhere.
                     continue
-            if found.success and found.cost < cost:
+            if found.success and found.cost < cost and np.abs(found.x).max() < MOST_LOG:
                 best, cost = found.x, float(found.cost)
         if best is None:
             raise DidNotConverge(
-                "the joint fit of Kaplan's constants settled from no start; check the units of the table"
+                "the joint fit of Kaplan's constants settled from no start; check that the losses fall with size and "
+                "steps, and the units of the table"
             )
         return np.asarray(best)
 
@@ -507,7 +521,9 @@ def _left_out(curves: Sequence[Curve], method: Method, converged: float, best: F
         except LabError as fault:
             return None, f"without run {curves[i].run} they are lost ({fault})"
     apart = np.array(found) - np.mean(found, axis=0)
-    return (count - 1) / count * apart.T @ apart, ""
+    spread = (count - 1) / count * apart.T @ apart
+    lost = [name for name, error in zip(NAMES, np.sqrt(np.diag(spread)), strict=True) if error > MOST_ERROR]
+    return (None, f"single runs move {', '.join(lost)} without bound") if lost else (spread, "")
 
 
 def _estimates(best: Floats, spread: Floats | None, count: int, level: float) -> dict[str, Estimate]:

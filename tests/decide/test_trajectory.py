@@ -12,7 +12,7 @@ from scipy.optimize import brentq, least_squares
 from scaling_lab.decide.steps import TrajectoryFit, _curves, _Joint, estimate_trajectory
 from scaling_lab.decide.trajectory import NAMES, Constants, frontier, published, trajectory
 from scaling_lab.engine.fit import fit
-from scaling_lab.errors import BadInput, NotIdentified, UsageError
+from scaling_lab.errors import BadInput, DidNotConverge, NotIdentified, UsageError
 from scaling_lab.files import to_json
 from scaling_lab.tables import read_table, rows_for
 
@@ -244,6 +244,11 @@ def test_questions_that_make_no_sense_are_refused_and_far_ones_told() -> None:
         trajectory(published(), 1e9, 0.0)
     with pytest.raises(UsageError, match="known: kaplan2020"):
         published("kaplan2021")
+    with pytest.raises(UsageError, match="no number that a training has"):
+        trajectory(published(), 1e-300, 2**19)
+    flat = small_runs().assign(loss=3.0)
+    with pytest.raises(DidNotConverge, match="check that the losses fall"):
+        estimate_trajectory(flat)
     far = trajectory(published(), 1e12, 2**19)
     assert "SL480" in {notice.code for notice in far.warnings}
     assert not trajectory(published(), 1e9, 2**19).warnings
