@@ -88,11 +88,14 @@ def picked(made: Sequence[Fit], table: Table) -> list[float]:
 
 
 def cuts(train: Table) -> Iterator[tuple[Table, Table]]:
-    """Smaller grids against the larger, by size, tokens and compute: every cut that leaves two sizes to fit."""
+    """Smaller grids against the larger, by size, tokens and compute: every cut that leaves five grids of three sizes.
+
+    From fewer the joint surface can't be told, nor is a power law of two inputs much of one.
+    """
     for by in (train.params_nonembed, train.tokens, train.params_nonembed * train.tokens.astype(float)):
         for edge in sorted(by.unique())[1:]:
             small = train[by < edge]
-            if small.params_nonembed.nunique() > 1:
+            if small.params_nonembed.nunique() > 2 and small.groupby(["params_nonembed", "tokens"]).ngroups > 4:
                 yield small, train[by >= edge]
 
 
@@ -352,10 +355,12 @@ def page(found: Mapping[str, Any]) -> str:
         lines.append(f"| {name} | {row['inner']:.4f} | {row['test']:.4f} | {row['max']:.4f} |")
     chosen = min(found["split"], key=lambda name: found["split"][name]["inner"])
     least = found["split"][chosen]
+    level = [n for n, row in found["split"].items() if n != chosen and row["inner"] < 1.05 * least["inner"]]
+    also = f" (level with it: {', '.join(level)})" if level else ""
     lines += [
         "",
-        f"The inner cuts choose *{chosen}* ({least['inner']:.4f}), which is the default of `fit step-law`, at "
-        f"{least['test']:.4f} on the test grids.",
+        f"The inner cuts choose *{chosen}*{also}, which is the default of `fit step-law`:",
+        f"{least['inner']:.4f} there, {least['test']:.4f} on the test grids.",
         "Reference figures by others: best cells .0052, cells within .25 % .0025, one joint bowl .0011; the aim is",
         ".0008. Neighbouring cells differ by .001 to .003, so that a pick one cell off costs as much as all that",
         "separates the better rows. A joint surface told about its bottom by runs far from it (25 %) extrapolates",

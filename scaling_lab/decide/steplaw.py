@@ -40,6 +40,10 @@ from .hpgrid import (
 
 Floats = NDArray[np.float64]
 LR, BATCH = "hp:step-law", "hp:step-law-batch"
+# Grids from which laws are made that are judged on another: one more than the rate's law has parameters.
+LEAST_GRIDS = 4
+# Sizes and tokens that vary apart by less than this, in logarithm and summed over cells, tell no exponent.
+LEAST_SPREAD = 0.1
 # Keys that a FIT.json of this command has beside those of a plain fit.
 BESIDE, GRID = "batch", "grid"
 
@@ -229,7 +233,7 @@ def _left_out(found: Sequence[Optimum], grids: Grids) -> Regret | None:
     for best in found:
         others = [other for other in used if other is not best]
         laws = [_line(others, target) for target in ("lr_max", "batch_tokens")]
-        if any(law is None for law in laws):
+        if len(others) < LEAST_GRIDS or any(law is None for law in laws):
             return None
         picks[id(best.grid)] = tuple(_at(law, best) for law in laws if law is not None)
     return regret(
@@ -250,8 +254,7 @@ def _line(used: Sequence[Optimum], target: str) -> Floats | None:
         y += np.log(values).tolist()
     design = np.array(rows)
     spread = design[:, 1:] - design[:, 1:].mean(axis=0) if rows else np.zeros((0, 1))
-    # Logarithms are apart by tenths: what is far below is rounding.
-    if np.linalg.matrix_rank(spread, tol=1e-6) < spread.shape[1]:
+    if np.linalg.matrix_rank(spread, tol=LEAST_SPREAD) < spread.shape[1]:
         return None
     return np.asarray(np.linalg.lstsq(design, np.array(y), rcond=None)[0])
 

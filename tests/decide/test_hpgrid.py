@@ -273,6 +273,15 @@ def test_diverged_runs_are_left_out_on_request_and_counted(step: pd.DataFrame) -
     assert found.lr.rows["dropped"]["not an optimum of its grid"] == 1730 - 129
 
 
+def test_four_grids_have_laws_and_none_to_leave_out() -> None:
+    table = planted()
+    some = table[(table.params_nonembed + table.tokens).isin([n + d for n, d in SIZES_AND_TOKENS[1:5]])]
+    found = fit_step_law(some, bootstrap=0)
+    assert len(found.optima) == 4
+    assert found.left_out is None
+    assert fit_step_law(table, bootstrap=0).left_out is not None
+
+
 # ---------------------------------------------------------------------------------------------------------- bad input
 
 
