@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .decide.compare import Comparison, compare
     from .decide.critical import BranchedBatch, CriticalBatch, branched_cbs, cbs
     from .decide.extrapolate import Extrapolation, extrapolate
+    from .decide.forecast import RunForecast, follow, forecast
     from .decide.growth import Growth, Speedup, growth, speedup
     from .decide.hparams import Hparams, hparams
     from .decide.hpgrid import GridReport, grid_table, hpgrid
@@ -72,6 +73,9 @@ _HOME = {
     "Extrapolation": "decide.extrapolate",
     "autolrs_forecast": "autolrs",
     "smoothed": "smoothing",
+    "forecast": "decide.forecast",
+    "follow": "decide.forecast",
+    "RunForecast": "decide.forecast",
     "growth": "decide.growth",
     "Growth": "decide.growth",
     "speedup": "decide.growth",
@@ -169,6 +173,7 @@ __all__ = [
     "Predictions",
     "Regression",
     "Retention",
+    "RunForecast",
     "Schedule",
     "Sensitivity",
     "Speedup",
@@ -194,6 +199,8 @@ __all__ = [
     "extrapolate",
     "fit",
     "fit_step_law",
+    "follow",
+    "forecast",
     "grid_table",
     "growth",
     "horizon",

@@ -1189,6 +1189,54 @@ _ENTRIES = (
         "extrapolate: --family autolrs.",
         ("weigh other families beside it", "ask for a step near the end of the curve"),
     ),
+    Code(
+        "SL331",
+        "error",
+        "run-diverged",
+        "a running curve diverges: its loss rises away from its forecast, or is no number any more",
+        "The optimisation has become unstable, or a worker or a file is broken; the forecast is that of before.",
+        "forecast: a lasting shift found by a sequential test at a false-alarm rate of {decide.watch.FALSE_ALARMS} for a "
+        "whole run, where the loss rises and the distance grows; or NaN or infinity in the last rows.",
+        ("look at the gradient norms", "go back to a checkpoint before that step", "lower the learning rate"),
+    ),
+    Code(
+        "SL332",
+        "warning",
+        "run-jumped",
+        "a running curve has jumped off its forecast and stays there",
+        "The data, the batch, a loss term or the evaluation set has changed at that step.",
+        "forecast: the test of SL331, where the distance was there at once. Its new level is learned and the forecast "
+        "goes on from there.",
+        ("check what changed at that step", "forecast the part before and after it apart with --where"),
+    ),
+    Code(
+        "SL333",
+        "warning",
+        "run-drifts",
+        "a running curve drifts away from its forecast",
+        "The data grow easier or harder, the schedule is not the one that was given, or the law is wrong for this run.",
+        "forecast: the test of SL331, where the distance came slowly.",
+        ("check the schedule and the data order", "look at --look-back"),
+    ),
+    Code(
+        "SL334",
+        "warning",
+        "fall-not-seen",
+        "a learning rate will fall and has not fallen yet, so its worth is taken from other people's runs",
+        "Points at one learning rate say nothing of what a fall gains.",
+        "forecast without --fit: more than {decide.forecast.UNSEEN} of the peak is still to fall, less than "
+        "{decide.forecast.SEEN} has.",
+        ("give --fit of finished runs of this size and batch", "wait until the rate has fallen a little"),
+    ),
+    Code(
+        "SL335",
+        "warning",
+        "peak-not-fitted",
+        "a schedule's peak lies above that of all fitted runs",
+        "Every law of curves prefers a larger rate without end: none says where training becomes worse.",
+        "forecast with --fit: the peak is more than {decide.forecast.RATE_TOLERANCE} of itself above the fit's.",
+        ("fit runs at this peak", "lower it"),
+    ),
 )
 
 if len({entry.code for entry in _ENTRIES} | {entry.name for entry in _ENTRIES}) < 2 * len(_ENTRIES):

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ..decide.compare import Comparison, Drawn
     from ..decide.critical import CriticalBatch, Level
     from ..decide.extrapolate import Extrapolation
+    from ..decide.forecast import RunForecast
     from ..decide.hparams import Hparams, RuleCurve
     from ..decide.hpgrid import GridReport
     from ..decide.isoflop import IsoFlop, Profile
@@ -1241,3 +1242,56 @@ def draw_extrapolation(found: Extrapolation) -> Drawing:
     said = "; ".join(f"{a.value:.4f} at {curve.place(a.at)}" for a in found.ahead)
     text = f"{len(curve)} points to {curve.place(last)}; families together say {said or 'nothing further'}."
     return Drawing(figure, "A loss further along its curve", text)
+
+
+# ---------------------------------------------------------------------------------------------------------- forecast
+
+# Points of a curve at most: more lie on each other.
+CURVE_POINTS = 2000
+
+
+def draw_forecast(found: RunForecast) -> Drawing:
+    """The curve so far, the forecast with its interval, where it left, and the learning rate below."""
+    step, loss = found.curve
+    thin = np.unique(np.linspace(0, len(step) - 1, min(len(step), CURVE_POINTS)).astype(int))
+    with _style():
+        figure = _empty(WIDTH, 5.4)
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
+        above.plot(step[thin], loss[thin], color=BLACK, linewidth=1.0, label="measured")
+        above.fill_between(found.step, found.low, found.high, color=BLUE, alpha=0.3, linewidth=0,
+                           label=f"{words.percent(found.level)} interval")  # fmt: skip
+        above.plot(found.step, found.loss, color=BLUE, linewidth=1.3, label="forecast")
+        if found.looks:
+            _looks_back(above, found)
+        if found.left is not None:
+            above.axvline(found.left.since, color=VERMILLION, linestyle="--", label=f"{found.left.kind} begins")
+        # What a run does in its first steps would flatten all the rest.
+        begun = step >= min(0.15 * found.schedule.total, 0.5 * step[-1])
+        late = loss[begun]
+        looked = [v for look in found.looks for v in (look.low, look.high)]
+        above.set_ylim(*_room(late, found.low, found.high, np.array(looked)))
+        unit = words.unit_of(found.target)
+        above.set_ylabel(f"{words.clean(found.target)} ({unit})" if unit else words.clean(found.target))
+        every = np.unique(np.linspace(0, found.schedule.total, CURVE_POINTS).astype(int))
+        rate = found.schedule.at(every)
+        below.plot(every, rate, color=GREY, linewidth=1.4)
+        below.set_ylim(0, 1.08 * float(rate.max()))
+        below.set_ylabel("learning rate")
+        below.set_xlabel("step")
+        below.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        for axes in (above, below):
+            axes.axvline(step[-1], color=GREY, linewidth=0.8, linestyle=":")
+        _legend(figure, above, 4)
+    end, value, low, high = found.end
+    text = (
+        f"Measured up to step {step[-1]:,.0f}; {found.target} forecast at step {end:,.0f}: "
+        f"{words.fixed(value, low, high)} ({words.span(low, high)})."
+    )
+    return Drawing(figure, f"Forecast of {words.clean(found.run)}", text)
+
+
+def _looks_back(axes: Axes, found: RunForecast) -> None:
+    """What earlier points would have forecast for the last one, at the step from which."""
+    at = np.array([look.step for look in found.looks])
+    value, low, high = (np.array([getattr(look, name) for look in found.looks]) for name in ("loss", "low", "high"))
+    _bars(axes, at, value, low, high, color=GREEN, label="forecast of the last point, from here")
