@@ -65,9 +65,9 @@ def autolrs_forecast(
     exponential is fitted to such a spline through the rest, its rate by a search in one dimension, a and c by least
     squares.
     `validation` is for few, exact losses: one round that leaves out one point. `smoothing` is the spline's sum of
-    squares; by default that of the noise of neighbours (scipy's own default, as in the published code, is one parabola
-    for losses in nats). Source: Jin et al. 2021, arXiv:2105.10762. Raises BadInput for fewer than five points or steps
-    that do not rise.
+    squares; by default that of the noise about the median of five neighbours (no smoothing is known from the paper;
+    scipy's own default is one parabola, for losses in nats). Source: Jin et al. 2021, arXiv:2105.10762. Raises BadInput
+    for fewer than five points or steps that do not rise.
     """
     t, y = np.asarray(steps, dtype=float), np.asarray(losses, dtype=float)
     if t.shape != y.shape or t.ndim != 1 or len(t) < LEAST:

@@ -233,7 +233,7 @@ def extrapolate(
     found = tuple(_together(families, float(curve.x[-1]), float(at), noise, level) for at in ahead_of)
     stopped = None
     if stop is not None:
-        stopped = stopping(points, drop, float(targets[-1]), stop, _trend)
+        stopped = stopping(points, drop, float(targets[-1]), stop, _trend, float(curve.x[-1]))
     return Extrapolation(
         curve=curve,
         smoothing=way,

@@ -72,10 +72,12 @@ def stopping(
     target: float,
     epsilon: float,
     trend: Callable[[Points], dict[str, float] | None],
+    reached: float,
 ) -> Stopping:
     """Where the sequence of trends c + a / x**alpha through growing prefixes came to rest, see Stopping.
 
-    Raises UsageError for a threshold that is none.
+    The points may be means of neighbours: the curve itself `reached` a little further than the last. Raises UsageError
+    for a threshold that is none.
     """
     if not (np.isfinite(epsilon) and epsilon > 0):
         raise UsageError(f"--stop {epsilon:g} is no threshold: give nats above zero, as in --stop 0.002")
@@ -103,7 +105,7 @@ def stopping(
         stop=None if stop is None else levels[stop].at,
         predicted=predicted,
         later=max(rest) if rest else None,
-        measured=_measured(points, target),
+        measured=_measured(points, target, reached),
     )
 
 
@@ -133,10 +135,13 @@ def _from_on(holds: NDArray[np.bool_]) -> int | None:
     return first if first < len(holds) else None
 
 
-def _measured(points: Points, target: float) -> float | None:
-    """The mean loss about the target, over a fortieth of the curve, where the curve reached it."""
-    first, last = float(points.x[0]), float(points.x[-1])
-    near = np.abs(points.x - target) <= 0.5 / LEVELS * (last - first)
-    if target > last or not near.any():
+def _measured(points: Points, target: float, reached: float) -> float | None:
+    """The loss at the target, on a line through the points of a fortieth of the curve on both sides of it.
+
+    None where the curve ended before it.
+    """
+    near = np.abs(points.x - target) <= (reached - points.x[0]) / LEVELS
+    if target > reached or near.sum() < 2:
         return None
-    return float(np.average(points.loss[near], weights=points.weight[near]))
+    line = np.polyfit(points.x[near] - target, points.loss[near], 1, w=np.sqrt(points.weight[near]))
+    return float(line[1])
