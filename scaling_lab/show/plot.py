@@ -987,35 +987,52 @@ def _evenly(count: int, most: int) -> list[int]:
 def _bowl(axes: Axes, found: GridReport, i: int) -> None:
     """One grid's panel."""
     grid = found.grids.grids[i]
-    x, y, excess = grid.lr, grid.batch, grid.excess
-    if grid.batch_levels.max() > 0 and len(x) > 3:
-        # Triangles are laid over the logarithms, where the cells stand evenly.
-        triangles = Triangulation(np.log(x), np.log(y)).triangles
-        placed = Triangulation(x, y, triangles)
-        shades = matplotlib.colormaps["Blues_r"](np.linspace(0.15, 0.95, len(BOWL)))
-        axes.tricontourf(placed, excess, levels=BOWL, colors=[*shades[:-1], "#f4f4f4"], extend="max")
-        axes.tricontour(placed, excess, levels=[BOWL[1]], colors=[BLACK], linewidths=1.2)
-        shares = ", ".join(f"{100 * share:g}" for share in BOWL[2:])
-        axes.plot([], [], color=BLACK, linewidth=1.2, label=f"{words.percent(BOWL[1])} above best; shades {shares} %")
+    # Triangles need cells that do not lie on one line.
+    if min(grid.batch_levels.max(), grid.lr_levels.max()) > 0 and len(grid.loss) > 3:
+        _shades(axes, grid.lr, grid.batch, grid.excess)
     axes.grid(visible=False)
-    _dots(axes, x, y, color="#444444", markersize=1.8, markeredgewidth=0, alpha=0.5, zorder=2, label="runs")
+    _dots(axes, grid.lr, grid.batch, color="#444444", markersize=1.8, markeredgewidth=0, alpha=0.5, zorder=2,
+          label="runs")  # fmt: skip
     best = np.array([grid.at])
-    _dots(axes, x[best], y[best], marker="*", markersize=13, color="white", markeredgecolor=BLACK, zorder=6,
-          label="best run")  # fmt: skip
-    marks = (("D", VERMILLION), ("s", GREEN), ("^", "#CC79A7"), ("v", "#E69F00"), ("P", "#56B4E9"), ("X", GREY))
-    seen_x, seen_y = [x], [y]
-    for one, (mark, color) in zip(found.regrets, marks, strict=False):
+    _dots(axes, grid.lr[best], grid.batch[best], marker="*", markersize=13, color="white", markeredgecolor=BLACK,
+          zorder=6, label="best run")  # fmt: skip
+    for k, one in enumerate(found.regrets):
+        mark, color = _PICKS[k % len(_PICKS)]
         lr, batch = (np.array([v]) for v in one.picks[i])
         _dots(axes, lr, batch, marker=mark, markersize=6.5, color=color, markeredgecolor="white", zorder=5,
               label=words.clean(one.name))  # fmt: skip
-        seen_x.append(lr)
-        seen_y.append(batch)
-    _log_axis(axes.xaxis, *_margins(*seen_x), lambda v: f"{v:.0e}".replace("e-0", "e-"), apart=0.16)
-    _log_axis(axes.yaxis, *_margins(*seen_y), _writer("batch_tokens"))
-    axes.set_title(words.clean(f"{format_quantity(grid.params)} parameters, {format_quantity(grid.tokens)} tokens"),
-                   fontsize=10)  # fmt: skip
+    picks = np.array([one.picks[i] for one in found.regrets]).reshape(-1, 2)
+    _log_axis(axes.xaxis, *_margins(grid.lr, picks[:, 0]), _short_rate, apart=0.16)
+    _log_axis(axes.yaxis, *_margins(grid.batch, picks[:, 1]), _writer("batch_tokens"))
+    size = words.clean(f"{format_quantity(grid.params)} parameters, {format_quantity(grid.tokens)} tokens")
+    axes.set_title(size, fontsize=10)
     axes.set_xlabel("peak learning rate")
     axes.set_ylabel("batch, tokens")
+
+
+# Marks of the rules, told apart by shape as well as by colour.
+_PICKS = (
+    ("D", VERMILLION), ("s", GREEN), ("^", "#CC79A7"), ("v", "#E69F00"), ("P", "#56B4E9"), ("X", GREY),
+    ("p", "#F0E442"), ("h", BLACK),
+)  # fmt: skip
+
+
+def _shades(axes: Axes, x: Floats, y: Floats, excess: Floats) -> None:
+    """The bowl of loss over two log axes, and the line of its plateau."""
+    # Triangles are laid over the logarithms, where the cells stand evenly.
+    placed = Triangulation(x, y, Triangulation(np.log(x), np.log(y)).triangles)
+    shades = matplotlib.colormaps["Blues_r"](np.linspace(0.15, 0.95, len(BOWL)))
+    axes.tricontourf(placed, excess, levels=BOWL, colors=[*shades[:-1], "#f4f4f4"], extend="max")
+    if excess.max() > BOWL[1]:
+        axes.tricontour(placed, excess, levels=[BOWL[1]], colors=[BLACK], linewidths=1.2)
+    shares = ", ".join(f"{100 * share:g}" for share in BOWL[2:])
+    axes.plot([], [], color=BLACK, linewidth=1.2, label=f"{words.percent(BOWL[1])} above best; shades {shares} %")
+
+
+def _short_rate(value: float) -> str:
+    """A learning rate as people write it: 3e-4, 1.5e-3."""
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
 
 
 # --------------------------------------------------------------------------------------------------------- schedules

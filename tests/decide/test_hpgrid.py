@@ -429,3 +429,22 @@ def test_diverged_runs_are_left_out_on_both_sides_of_a_backtest(tmp_path: Path) 
     code, said, fault = run("fit", "chinchilla", str(path), *plain)
     assert code == 0, fault
     assert json.loads(said)["rows"]["dropped"] == {"more than 25 % above its grid's best": far}
+
+
+def test_odd_grids_are_drawn() -> None:
+    """One batch, one rate beside a grid of several, a plateau throughout, and more rules than there are colours."""
+    from scaling_lab.show import plot
+
+    table = planted()
+    first = (table.params_nonembed == 1e8) & (table.tokens == 2e9)
+    fits = {f"fit {i}": fit_step_law(table, bootstrap=0).fits for i in range(5)}
+    for some in (
+        table[table.batch_tokens == 262144],
+        table[~first | (table.lr_max == table.lr_max.iloc[0])],
+        table.assign(loss=2 + 1e-6 * table.loss),
+    ):
+        found = hpgrid(some, fits=fits)
+        drawn = plot.svg(plot.draw_hpgrid(found))
+        assert drawn.count("peak learning rate") >= 4
+        assert "constant 3e-4, 0.5M" in drawn
+        assert "fit 4" in drawn
