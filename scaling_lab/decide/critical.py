@@ -356,7 +356,7 @@ def cbs(
     how = _How(method, overhead, linear_from, delta, level)
     read = with_batch_tokens(read_table(table, mapping=mapping, where=where))
     size = next((name for name in _SIZES if read.has(name)), None)
-    rows = rows_for(read, ("batch_tokens", "step", *([size] if size else [])), drop_bad=drop_bad)
+    rows = usable(rows_for(read, ("batch_tokens", "step", *([size] if size else [])), drop_bad=drop_bad))
     notes = list(rows.notes)
     runs, dropped = _of_curves(read, rows, size, levels, warmup_steps) if levels else _of_targets(rows, size)
     found = _levels(runs, how, notes)
@@ -378,15 +378,24 @@ def cbs(
     )
 
 
+def usable(rows: Rows) -> Rows:
+    """The rows; raises BadInput where there are none."""
+    if not rows.used:
+        why = ", ".join(f"{count} {reason}" for reason, count in rows.dropped.items())
+        raise BadInput(f"no row can be used ({why})", file=rows.name, fix="mend them or give another table")
+    return rows
+
+
 def with_batch_tokens(read: Table) -> Table:
     """The table with batch sizes in tokens; raises BadInput where its units can't be told or contradict each other."""
     if read.has("batch_sequences") and read.has("seq_len"):
-        sequences, length = (column_numbers(read, name)[0] for name in ("batch_sequences", "seq_len"))
         if not read.has("batch_tokens"):
+            made = read_table(read, mapping={"batch_tokens": "batch_sequences*seq_len"})
             note = "batch_tokens is not in the table: taken as batch_sequences * seq_len"
-            made = {**read.made, "batch_tokens": sequences * length}
-            return replace(read, made=made, notes={**read.notes, "batch_tokens": note})
-        ratio = column_numbers(read, "batch_tokens")[0] / (sequences * length)
+            return replace(made, notes={**made.notes, "batch_tokens": note})
+        sequences, length = (column_numbers(read, name)[0] for name in ("batch_sequences", "seq_len"))
+        with np.errstate(all="ignore"):  # what is no number is refused by name later
+            ratio = column_numbers(read, "batch_tokens")[0] / (sequences * length)
         wrong = np.flatnonzero(np.abs(ratio - 1) > 0.01)
         if wrong.size:
             raise BadInput(
@@ -659,11 +668,8 @@ def branched_cbs(
     """
     if not (np.isfinite(tolerance) and tolerance >= 0):
         raise UsageError(f"--tolerance {tolerance:g} is not zero or above")
-    rows = rows_for(
-        with_batch_tokens(read_table(table, mapping=mapping, where=where)),
-        ("tokens", "batch_tokens"),
-        drop_bad=drop_bad,
-    )
+    read = with_batch_tokens(read_table(table, mapping=mapping, where=where))
+    rows = usable(rows_for(read, ("tokens", "batch_tokens"), drop_bad=drop_bad))
     found = tuple(
         _branch(float(at), rows.take(rows.x["tokens"] == at), tolerance) for at in np.unique(rows.x["tokens"])
     )

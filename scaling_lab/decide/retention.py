@@ -15,6 +15,7 @@ from ..engine.result import Notice
 from ..errors import BadInput, UsageError
 from ..tables import Rows, Table, read_table, rows_for
 from .allocate import Quantile, quantile_of
+from .critical import usable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +121,7 @@ def retention(
     read = read_table(table, mapping=mapping, where=where)
     if read.has("probe") and not read.has("run_id"):
         read = read_table(read, mapping={"run_id": "probe"})
-    rows = rows_for(read, ("step", "injection"), "logprob", positive_target=False, drop_bad=drop_bad)
+    rows = usable(rows_for(read, ("step", "injection"), "logprob", positive_target=False, drop_bad=drop_bad))
     notes = tuple(note for note in rows.notes if note != "run_id is taken from 'probe' as asked")
     if not rows.grouped:
         raise BadInput("no column says which rows are one probe", file=rows.name, fix="give --map probe=COLUMN")

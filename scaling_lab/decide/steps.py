@@ -19,7 +19,7 @@ from ..files import made_by, to_json, write_text
 from ..laws import LAWS
 from ..quantities import format_quantity
 from ..tables import Rows, Table, read_table, rows_for
-from .critical import LEAST, USED, after_warmup, fit_hyperbola, one_value, steps_to, with_batch_tokens
+from .critical import LEAST, USED, after_warmup, fit_hyperbola, one_value, steps_to, usable, with_batch_tokens
 from .trajectory import NAMES, Constants, Source, published
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class TrajectoryFit:
             raise BadInput(f"holds no constants of trajectories (schema {schema!r})", file=str(path), fix=fix)
         try:
             return _of_dict(found)
-        except (KeyError, TypeError, ValueError) as fault:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as fault:
             raise BadInput(f"the fit is incomplete or damaged ({fault!r})", file=str(path), fix=fix) from None
 
 
@@ -150,11 +150,13 @@ def _of_dict(found: Mapping[str, Any]) -> TrajectoryFit:
     for name in NAMES:
         ci = found["params"][name]["ci"]
         params[name] = Estimate(**{**found["params"][name], "ci": None if ci is None else (float(ci[0]), float(ci[1]))})
-        if not (np.isfinite(params[name].value) and params[name].value > 0):
-            raise ValueError(f"{name} = {params[name].value}")
     draws = np.array(found["draws"]["values"], dtype=float).reshape(-1, len(NAMES))
-    if not (np.isfinite(draws) & (draws > 0)).all():
-        raise ValueError("a draw is not above zero")
+    every = np.append(draws, [float(params[name].value) for name in NAMES])
+    if not (np.isfinite(every) & (every > 0)).all():
+        raise ValueError("a constant or a draw of one is not above zero")
+    for name in ("params_nonembed", "batch_tokens", "step"):
+        if not 0 < float(found["inputs"][name]["min"]) <= float(found["inputs"][name]["max"]) < np.inf:
+            raise ValueError(f"the range of {name} is none")
     return TrajectoryFit(
         method=found["method"],
         params=params,
@@ -199,7 +201,7 @@ def estimate_trajectory(
     if not (np.isfinite(converged) and 0 < converged < 1):
         raise UsageError(f"--converged {converged:g} is not a share between 0 and 1")
     read = with_batch_tokens(read_table(table, mapping=mapping, where=where))
-    rows = rows_for(read, ("params_nonembed", "batch_tokens", "step"), drop_bad=drop_bad)
+    rows = usable(rows_for(read, ("params_nonembed", "batch_tokens", "step"), drop_bad=drop_bad))
     curves, kept, dropped = _curves(read, rows, warmup_steps)
     recipe, why = _tried(curves, converged)
     if method == "recipe" and recipe is None:

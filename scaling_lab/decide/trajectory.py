@@ -227,23 +227,29 @@ def trajectory(
     reach = source.inputs["step"]
     places = np.asarray(steps or np.geomspace(reach["min"], reach["max"], 7), dtype=float)
     every = source.every
-    goal = None if target_loss is None else _goal(every, params, batch, target_loss, level)
-    return Trajectory(
-        source=source.says,
-        params=params,
-        batch_tokens=batch,
-        floor=quantile_of(every.floor(params)[:, 0], level),
-        moments=tuple(_moments(every, params, batch, places, level)),
-        goal=goal,
-        frontier=frontier(Constants.of(source.values), flops),
-        level=level,
-        warnings=_outside(source, params, batch, places if steps else places[:0], goal),
-        drawn=_drawn(every, params, batch, places, goal, level),
-    )
+    # A draw may leave floating point where the constants don't: it counts beyond an end of the interval.
+    with np.errstate(all="ignore"):
+        losses = every.loss(params, places, batch)
+        if not np.isfinite(losses[0]).all():
+            raise BadInput(f"the constants of {source.says} give no finite loss there", fix="ask nearer to their runs")
+        goal = None if target_loss is None else _goal(every, params, batch, target_loss, level)
+        return Trajectory(
+            source=source.says,
+            params=params,
+            batch_tokens=batch,
+            floor=quantile_of(every.floor(params)[:, 0], level),
+            moments=tuple(_moments(every, params, batch, places, losses, level)),
+            goal=goal,
+            frontier=frontier(Constants.of(source.values), flops),
+            level=level,
+            warnings=_outside(source, params, batch, places if steps else places[:0], goal),
+            drawn=_drawn(every, params, batch, places, goal, level),
+        )
 
 
-def _moments(every: Constants, params: float, batch: float, steps: Floats, level: float) -> list[Moment]:
-    losses = every.loss(params, steps, batch)
+def _moments(
+    every: Constants, params: float, batch: float, steps: Floats, losses: Floats, level: float
+) -> list[Moment]:
     found = []
     for i, step in enumerate(steps.tolist()):
         critical = float(np.ravel(every.critical(losses[0, i]))[0])
