@@ -383,6 +383,130 @@ _ENTRIES = (
         "more than {engine.auto.BEND:g}.",
         ("backtest --law bnsl1@INPUT with the split before and after the bend", "add runs well beyond the last bend"),
     ),
+    Code(
+        "SL319",
+        "warning",
+        "curve-no-doubt",
+        "how uncertain the parameters of a law of curves are can't be told",
+        "The derivatives at the optimum give no covariance, so that intervals hold the scatter about the law and its "
+        "misfit, and of the parameters nothing.",
+        "engine.sandwich finds no covariance: too few blocks of points, or parameters that lie on a ridge.",
+        ("add curves or points", "hold a parameter with --fix, or take annealing, which has fewer"),
+    ),
+    Code(
+        "SL320",
+        "warning",
+        "curve-never-falls",
+        "the learning rate never falls in the curves that were fitted",
+        "What a fall is worth is in none of them: it is that of other people's runs, and a forecast through a decay is "
+        "as uncertain as those differ.",
+        "no curve has a drop of the learning rate before its last point.",
+        ("add a run that decays, or a short branch of this one with a decay",),
+    ),
+    Code(
+        "SL321",
+        "info",
+        "curve-one-schedule",
+        "all curves that were fitted have one schedule",
+        "On one schedule the loss left, the trend and what falls are worth trade off. Published fits of one cosine "
+        "foretold other schedules within .17 to .45 % on average, up to 1 % at a point.",
+        "a law of curves is fitted to one schedule, in which the learning rate falls.",
+        ("add a run at a constant rate, or one with a sudden drop",),
+    ),
+    Code(
+        "SL323",
+        "warning",
+        "curve-unweighed",
+        "too few points to weigh laws of curves by inner backtests",
+        "The laws then weigh by their odds before any curve was seen.",
+        "no inner backtest has {engine.curve_misfit.LEAST_TRAIN} points to fit and {engine.curve_misfit.LEAST_TEST} to "
+        "predict.",
+        ("add points", "name a law"),
+    ),
+    Code(
+        "SL324",
+        "warning",
+        "curve-higher-peak",
+        "a schedule goes higher than every fitted curve",
+        "Laws of loss curves take any higher learning rate for a better one: they know no best, and no divergence.",
+        "the peak asked for is more than {engine.curves.SAME_PEAK:g} times the highest fitted one.",
+        ("ask for a schedule with the fitted peak", "add a curve with that peak"),
+    ),
+    Code(
+        "SL325",
+        "warning",
+        "curve-far",
+        "a forecast goes far beyond the fitted curves",
+        "Trends of curves flatten more slowly than their beginnings say. Beyond three times the fitted sum of learning "
+        "rates intervals of 90 % held as few as 20 % of the losses of public ladders (docs/curves-accuracy.md).",
+        "the summed learning rate is more than {engine.curves.FAR_AREA:g} times the largest that was fitted.",
+        ("add a longer curve",),
+    ),
+    Code(
+        "SL340",
+        "warning",
+        "gains-borrowed",
+        "what comes true of a predicted gain is known of other people's runs alone",
+        "Laws of loss curves overstate what one schedule wins over another, and how much is told by leaving a schedule "
+        "of the fit out; with one schedule, or none that falls beside it, nothing can be left out.",
+        "schedule compare --fit, schedule optimize: no two of the fitted curves, one predicted without it, lie more than "
+        "{decide.gains.LEAST_DIFFERENCE} nats apart by the law at a common step.",
+        (
+            "fit curves of two schedules that fall, and one that does not",
+            "fit again where the FIT.json is of an older version",
+        ),
+    ),
+    Code(
+        "SL341",
+        "warning",
+        "degenerate-schedule",
+        "the free-form schedule that a law likes best is one to distrust",
+        "A law that credits a fall of the learning rate by the steps after it is best served by a sudden fall, and the "
+        "annealing law by one to zero, after which nothing is trained: that is the formula, not training.",
+        "schedule optimize: more than {decide.optimize.SUDDEN:.0%} of the peak falls within "
+        "{decide.optimize.SUDDEN_STEPS} steps, or more than one step is at a rate below {decide.optimize.ZERO:g} of the "
+        "peak.",
+        ("take the best of the families", "bound the fall with --min-decay STEPS and the last rate with --final-lr"),
+    ),
+    Code(
+        "SL342",
+        "warning",
+        "longer-than-fitted",
+        "a schedule is longer than all curves behind the fit",
+        "The trend in the area of the learning rate is carried on beyond what was seen.",
+        "schedule compare --fit, schedule optimize: the step is more than {decide.gains.LONGER:g} times the last of the "
+        "fitted curves.",
+        ("read the interval, which is the wider the further it goes", "fit a longer curve too"),
+    ),
+    Code(
+        "SL343",
+        "warning",
+        "wrong-order",
+        "the law has the order of two fitted curves wrong when one is left out",
+        "What it says of schedules that were never run is then worth little.",
+        "schedule compare --fit, schedule optimize: of two of the fitted curves the one that the law takes for the "
+        "better, without having seen it or the other, ended worse.",
+        ("fit another law, or auto-curve", "add a curve with a sudden fall of the rate"),
+    ),
+    Code(
+        "SL344",
+        "info",
+        "lower-than-fitted",
+        "a schedule goes to lower learning rates than any fitted curve ended on",
+        "By the law every lower rate is worth something; near zero little was measured.",
+        "schedule compare --fit, schedule optimize (its best family): a rate after the warm-up is below the lowest last "
+        "rate of the fitted curves.",
+        ("hold the last rate with --final-lr", "fit a curve that falls as low"),
+    ),
+    Code(
+        "SL345",
+        "info",
+        "gain-not-told",
+        "the best schedule is not told from the one it is compared with",
+        "What is expected to come true of the gain is small beside its interval, which holds what two seeds differ by.",
+        "schedule optimize: the interval of the best family's gain holds zero.",
+        ("take the simpler schedule",),
+    ),
     # -------------------------------------------------------------------------------------- 4 what is asked of a fit
     Code(
         "SL401",
@@ -1195,8 +1319,8 @@ _ENTRIES = (
         "run-diverged",
         "a running curve diverges: its loss rises away from its forecast, or is no number any more",
         "The optimisation has become unstable, or a worker or a file is broken; the forecast is that of before.",
-        "forecast: a lasting shift found by a sequential test at a false-alarm rate of {decide.watch.FALSE_ALARMS} for a "
-        "whole run, where the loss rises and the distance grows; or NaN or infinity in the last rows.",
+        "forecast: a lasting shift found by a sequential test at a false-alarm rate of {decide.watch.FALSE_ALARMS} for "
+        "a whole run, where the loss rises and the distance grows; or NaN or infinity in the last rows.",
         ("look at the gradient norms", "go back to a checkpoint before that step", "lower the learning rate"),
     ),
     Code(

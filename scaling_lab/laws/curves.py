@@ -50,7 +50,7 @@ _GAIN = "how much a drop is worth in the end, for each unit the learning rate fa
 # What is known before a curve is read. The exponent: .41 to .62 in the fits of arXiv:2408.11029 and arXiv:2503.12811. A
 # whole fall to zero: C * peak / (1 - momentum) of the former's fits is .069 to .152 nats where the peak is printed, B *
 # peak of the latter's .13 to .18, an end that no run reaches (docs/curves-accuracy.md).
-_KNOWN_ALPHA = Prior(0.5, 0.25)
+_KNOWN_ALPHA = Prior(0.5, 0.15)
 _WHOLE_FALL, _WHOLE_POWER, _FALL_SD = 0.11, 0.13, 0.4
 
 
@@ -312,8 +312,8 @@ MULTI_POWER_WORTH = _register(
             "curves of one 25M model showed; B and C as in multi-power."
         ),
         notes=(
-            "share is the rate half way down a drop over the peak. Made here, not published: the priors of tilt and fade "
-            "were chosen on the nine curves of arXiv:2503.12811's 25M model, and checked on its 100M model and on "
+            "share is the rate half way down a drop over the peak. Made here, not published: the priors of tilt and "
+            "fade were chosen on the nine curves of arXiv:2503.12811's 25M model, and checked on its 100M model and on "
             "another family (docs/curves-accuracy.md). With both at zero it is multi-power."
         ),
     )
