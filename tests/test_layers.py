@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "scaling_lab"
 # Each room may import the rooms before it. proxy stands beside engine and sees nothing above tables.
 FLOORS = [
     ["__init__", "errors"],
-    ["quantities", "files", "accounting", "autolrs", "smoothing"],
+    ["quantities", "files", "accounting", "autolrs", "smoothing", "schedule_kinds"],
     ["domains", "schedules"],
     ["histories"],
     ["tables"],

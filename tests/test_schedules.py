@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import time
@@ -12,11 +13,27 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
 from scaling_lab.errors import BadInput
-from scaling_lab.schedules import SCHEDULES, Schedule, learning_rates, update_rates
+from scaling_lab.schedules import SCHEDULES, Schedule, left_out
 
 FALLING = ("constant", "linear", "cosine", "cosine-power", "poly", "rex", *(n for n in SCHEDULES if n[:3] == "wsd"))
+
+
+def learning_rates(
+    schedule: str,
+    steps: ArrayLike,
+    total: int,
+    *,
+    lr_max: float = 1.0,
+    warmup_steps: int = 0,
+    floor: float = 0.0,
+    decay: float = 0.2,
+    **settings: object,
+) -> np.ndarray:
+    """The rates at `steps` of a schedule in one call."""
+    return Schedule(schedule, total, lr_max, warmup_steps, floor, decay, settings).at(steps)
 
 
 def any_schedule(name: str, total: int = 1000, warmup: int = 20, **fields: object) -> Schedule:
@@ -186,7 +203,7 @@ def test_the_page_lists_every_schedule_with_its_settings() -> None:
 
 
 def test_updates_take_the_steps_one_to_total() -> None:
-    rates = update_rates("linear", 4, lr_max=1.0, warmup_steps=2)
+    rates = Schedule("linear", 4, warmup_steps=2).updates()
     np.testing.assert_allclose(rates, [0.5, 1.0, 0.5, 0.0])
 
 
@@ -304,6 +321,22 @@ def test_cycles_end_on_their_floor() -> None:
     np.testing.assert_allclose(wave.at([0, 50, 100, 200, 300, 400]), [0.2, 0.6, 1, 0.2, 1, 0.2], rtol=1e-12)
 
 
+@pytest.mark.parametrize(("name", "warmup"), [("sgdr", 0), ("sgdr", 30), ("cyclic", 0)])
+def test_the_last_step_of_every_cycle_is_on_the_floor(name: str, warmup: int) -> None:
+    for cycles in range(1, 60):
+        # Sums of 1/cycles are no whole steps in floating point: 0.1 eight times is less than 0.8.
+        schedule = Schedule(name, warmup + 10 * cycles, 1.0, warmup, 0.1, settings={"cycles": cycles})
+        ends = warmup + 10 * np.arange(1, cycles + 1)
+        np.testing.assert_allclose(schedule.at(ends), 0.1, rtol=1e-12)
+        before = 0.1 + 0.9 * (0.5 * (1 - math.cos(0.1 * math.pi)) if name == "sgdr" else 0.2)
+        np.testing.assert_allclose(schedule.at(ends - 1), before, rtol=1e-9)
+
+
+def test_a_half_life_need_not_be_whole() -> None:
+    schedule = Schedule("minicpm", 100, decay=0.5, settings={"half_life": 2.5})
+    np.testing.assert_allclose(schedule.at([50, 55, 60]), [1, 0.25, 0.0625], rtol=1e-12)
+
+
 # ----------------------------------------------------------------------------------------------------- logged schedules
 
 
@@ -387,8 +420,8 @@ def test_rates_of_every_update_are_a_schedule() -> None:
         ({"schedule": "power"}, "power needs batch, sequences in a batch"),
         ({"schedule": "cyclic", "warmup_steps": 5}, "rises from its floor by itself"),
         ({"schedule": "sgdr", "cycles": 2.5}, "cycles = 2.5 is not a whole number"),
-        ({"schedule": "sgdr", "cycles": 200}, "a cycle of 200 would be shorter than one step"),
-        ({"schedule": "sgdr", "cycles": 50, "mult": 1000}, "a cycle of 50 would be shorter than one step"),
+        ({"schedule": "sgdr", "cycles": 200}, "a cycle of 200 would be shorter than two steps"),
+        ({"schedule": "sgdr", "cycles": 50, "mult": 1000}, "a cycle of 50 would be shorter than two steps"),
         ({"schedule": "minicpm", "half_life": 1e-4}, "a half-life of 0.0001 of 100 steps is less than one"),
         ({"schedule": "invsqrt", "scale": 1e-4}, "has no warm-up"),
         ({"schedule": "rex", "d": 1.0}, "rex: d = 1 must be finite and lie in 0 … 0.999"),
@@ -422,6 +455,17 @@ def test_what_cant_be_a_schedule_is_refused(fields: dict, said: str) -> None:
         ("wsd:total=100,decay_steps=20,decay=.1", "both decay and decay_steps"),
         ("two-stage:total=100,second=1/2", "one number, not several"),
         ("cosine:total=100,warmup=sqrt", "warmup = 'sqrt' is not a number"),
+        ("wsd:total=100,decay_steps=x", "decay_steps = 'x' is not a number"),
+        ("wsd:total=100,decay_steps=1/2", "is not a number"),
+        ("cosine:total=0", "total = 0 is not a whole number of steps"),
+        ("two-stage:total=100,switch=50.5", "switch = 50.5 is neither a whole step nor, below 1, a share"),
+        ("multistep:total=100,at=10.5/20,to=1/1", "at = 10.5/20 is neither a whole step"),
+        ("multistep:total=5", "the steps 4/4, must rise from the warm-up's end, step 0, to step 5"),
+        ("onecycle:total=100,warmup_from=0.5", "onecycle brings its own rise; leave warmup_from out"),
+        ("cosine:total=100,warmup_from=0.5", "cosine has no warm-up; leave warmup_from out"),
+        ("cosine:total=1", "the learning rate is zero at every update"),
+        ("two-stage:total=9,switch=1,second=0", "the learning rate is zero at every update"),
+        ("cyclic:total=4,cycles=4", "shorter than two steps"),
         ("file:", "names no file"),
         ("file:nowhere.csv", "nowhere.csv: can't be read: No such file"),
     ],
@@ -436,7 +480,10 @@ def test_a_spec_that_says_nothing_clear_is_refused(text: str, said: str) -> None
     [
         ("", "the file is empty"),
         ("step,lr\n", "has a header and no rows"),
-        ("step,loss\n1,2\n", "no columns are 'lr' among step, loss; name the schedule instead"),
+        (
+            "step,loss\n1,2\n",
+            "no columns are 'lr' among step, loss; say which it is, as file:lr.csv,step=NAME,column=NAME",
+        ),
         ("step,lr\n1,x\n", "line 2, column lr: 'x' is not a number"),
         ("step,lr\n1,0.1\n2,nan\n", "line 3, column lr: 'nan' is not a number"),
         ("step,lr\n1\n", "line 2, column lr: '' is not a number"),
@@ -457,6 +504,35 @@ def test_a_log_shorter_than_asked_is_refused(tmp_path: Path) -> None:
     assert Schedule.parse(f"file:{tmp_path / 'lr.csv'},total=20").total == 20
     with pytest.raises(BadInput, match="its last step is 20, but total = 30"):
         Schedule.parse(f"file:{tmp_path / 'lr.csv'},total=30")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("lr.csv.gz", gzip.compress(b"step,lr\n1,0.1\n2,0.1\n")[:-9], "gzip data is damaged or cut short"),
+        ("lr.csv.gz", b"\x1f\x8b\x08\0\0\0\0\0\0\3" + b"\xff" * 40, "gzip data is damaged or cut short"),
+        ("lr.csv.gz", b"step,lr\n1,0.1\n", "gzip data is damaged or cut short"),
+        ("lr.csv", "step,lr\n1,0.1\n".encode("utf-16"), "not a CSV file of UTF-8 text"),
+        ("lr.csv", b'step,lr\n1,"' + b"x" * 200_000 + b'"\n', "not a CSV file of UTF-8 text"),
+        ("lr.csv", b"step,lr\ninf,0.1\n", "'inf' is not a number"),
+    ],
+)
+def test_a_damaged_file_is_one_line(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInput, match=said):
+        Schedule.parse(f"file:{tmp_path / name}")
+
+
+def test_a_file_may_call_its_columns_as_it_likes(tmp_path: Path) -> None:
+    (tmp_path / "lr.csv").write_bytes(b"\xef\xbb\xbfGlobal_Step,train/LR_peak,lr\r\n1,0.1,9\r\n2,0.2,9\r\n")
+    made = Schedule.parse(f"file:{tmp_path / 'lr.csv'},step=Global_Step,column=train/LR_peak")
+    assert made.updates().tolist() == [0.1, 0.2]
+
+
+def test_what_a_spec_leaves_to_its_caller() -> None:
+    assert left_out("cosine") == {"total", "lr_max", "warmup", "floor"}
+    assert left_out("8-1-1:steps=10,lr=1") == {"warmup"}
+    assert left_out("file:a,b.csv,column=x/y") == {"warmup"}
 
 
 def test_tokens_are_no_steps() -> None:

@@ -50,20 +50,20 @@ def show_(
     from ..show import schedules as text
 
     _check_paths(plot, out, specs or (), refine)
-    if refine is None and where is not None:
-        raise UsageError("--where selects rows of a log; give it with --refine LOG")
+    how: dict[str, Any] = {"optimizer": optimizer, "smooth": smooth, "where": where}
+    if refine is None and (norm_column, *how.values()) != ("grad_norm", "adam", "median:10%", None):
+        raise UsageError("--norm-column, --optimizer, --smooth and --where are for a log; give --refine LOG")
     found: Refined | None = None
     if refine is not None:
         if specs or warmup is not None or floor is not None:
             raise UsageError("--refine makes the schedule from the log; leave SPEC, --warmup and --floor out")
-        how: dict[str, Any] = {"optimizer": optimizer, "smooth": smooth, "where": where}
         found = decide.refine_log(refine, norm_column, total=total, lr_max=1.0 if lr_max is None else lr_max, **how)
         listing = decide.list_refined(found)
     elif specs:
         listing = _listed(specs, False, total=total, lr_max=lr_max, warmup=warmup, floor=floor)
     else:
-        if plot or out:
-            raise UsageError("--plot and --out need a SPEC, as cosine:total=24000")
+        if any(given is not None for given in (plot, out, total, lr_max, warmup, floor)):
+            raise UsageError("name a schedule for these options, as cosine:total=24000; without one all are listed")
         show_json(decide.catalogue()) if json else show(text.catalogue())
         return
     _write(listing, plot, out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from ..engine.result import Notice
 from ..errors import BadInput, UsageError, nearest
 from ..files import sha256_file
 from ..quantities import ALIASES, format_quantity
-from ..schedules import FREE_FORM, SCHEDULES, Schedule, file_of
+from ..schedules import FREE_FORM, MOST_UPDATES, SCHEDULES, Schedule, file_of, left_out
 from ..smoothing import smoothed
 from ..tables import Table, read_table
 from ..tables.table import own_numbers
@@ -26,9 +27,13 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 SHOWN_SCHEMA, RANKED_SCHEMA = "scaling-lab/schedules/1", "scaling-lab/schedule-bounds/1"
 NAMES_SCHEMA = "scaling-lab/schedule-names/1"
+# What a spec may leave to an option.
+TAKEN = ("total", "lr_max", "warmup", "floor")
 OPTIMIZERS = {"adam": 1.0, "sgd": 2.0}
 # facebookresearch/adaptive_scheduling: the length to which norms are brought, and the share that a median looks over.
 NORMS, MEDIAN = 10_000, "median:10%"
+# Steps at which a refined schedule is kept, ten for each norm; a shorter one is kept at every step.
+KNOTS = 10 * NORMS
 # Fewer norms than this leave a window of a tenth of them with fewer than eleven.
 FEW_NORMS = 100
 # A log that begins later than this share of the run says nothing of the warm-up.
@@ -149,14 +154,19 @@ class Listed:
             return None
         return self.bound.at(self.bound.scale * self.schedule.lr_max / self.lr)
 
+    @cached_property
+    def rates(self) -> Floats:
+        """The rates of all updates, shape (T,)."""
+        return self.schedule.updates()
+
     @property
     def idle(self) -> int:
         """Updates at a rate of zero."""
-        return int((self.schedule.updates() == 0).sum())
+        return int((self.rates == 0).sum())
 
     def to_dict(self) -> dict[str, Any]:
         """JSON: the schedule, its last rate, its area and what the bound says."""
-        made, rates = self.schedule, self.schedule.updates()
+        made, rates = self.schedule, self.rates
         own: dict[str, Any] = {
             "label": self.label,
             "schedule": made.to_dict(),
@@ -189,8 +199,8 @@ class Listing:
 
         frames = []
         for entry in self.each:
-            rates = entry.schedule.updates()
-            frames.append(pd.DataFrame({"schedule": entry.label, "step": np.arange(1, rates.size + 1), "lr": rates}))
+            steps = np.arange(1, entry.schedule.total + 1)
+            frames.append(pd.DataFrame({"schedule": entry.label, "step": steps, "lr": entry.rates}))
         whole = pd.concat(frames, ignore_index=True)
         return whole if len(self.each) > 1 else whole[["step", "lr"]]
 
@@ -207,10 +217,11 @@ class Listing:
 def list_schedules(specs: Sequence[str | Schedule], **defaults: Any) -> Listing:
     """The schedules of specs such as cosine:total=24K, in their order; `defaults` are fields that a spec may leave out.
 
-    Raises UsageError without one, BadInput naming what is wrong with one.
+    Raises UsageError without one, or where no spec takes a default that is given; BadInput naming what is wrong.
     """
     if not specs:
         raise UsageError("name a schedule, as cosine:total=24000,warmup=2000,floor=0.1")
+    _check_taken(specs, defaults)
     each = tuple(
         Listed(_label(spec), spec if isinstance(spec, Schedule) else _parsed(spec, defaults)) for spec in specs
     )
@@ -232,7 +243,7 @@ def rank_schedules(
     listed = list_schedules(specs, **defaults)
     if tuned_lr is not None and not (math.isfinite(tuned_lr) and tuned_lr > 0):
         raise UsageError(f"--tuned-lr {tuned_lr:g} is not a rate above zero")
-    bounds = [bound(entry.schedule, distance=distance) for entry in listed.each]
+    bounds = [bound(entry.rates, distance=distance) for entry in listed.each]
     peaks = [_peak(entry.schedule, found) for entry, found in zip(listed.each, bounds, strict=True)]
     entries = [
         Listed(
@@ -248,6 +259,18 @@ def rank_schedules(
     entries.sort(key=lambda entry: entry.bound.value if entry.bound else math.inf)
     warnings = (*listed.warnings, *_horizons(entries))
     return replace(listed, each=tuple(entries), ranked=True, tuned_lr=tuned_lr, warnings=warnings)
+
+
+def _check_taken(specs: Sequence[str | Schedule], defaults: Mapping[str, Any]) -> None:
+    """Refuses a default of the command line that would change nothing."""
+    texts = [spec for spec in specs if isinstance(spec, str)]
+    for name in TAKEN:
+        value = defaults.get(name)
+        if value is not None and not any(name in left_out(text) for text in texts):
+            raise UsageError(
+                f"--{name.replace('_', '-')} {value:g} is taken by none of the schedules: each gives its own or has no "
+                "such number; leave it out"
+            )
 
 
 def _label(spec: str | Schedule) -> str:
@@ -379,12 +402,16 @@ def refined(
     even = np.interp(np.arange(1, count + 1) * (places[-1] / count), places, norms)
     shares = refined_shares(_smoothed_norms(even, smooth), optimizer)
     updates = round(places[-1]) if total is None else total
-    if updates < 2 or updates != round(updates):
-        raise UsageError(f"--total {updates:g} is not a number of updates")
-    progress = np.arange(updates + 1) / updates
-    rates = np.interp(progress, np.arange(count + 1) / count, shares)
-    made = Schedule(FREE_FORM, int(updates), rates=lr_max * (rates / rates.max()))
-    warmup, exponent, off = fit_poly(rates / rates.max())
+    if not 2 <= updates <= MOST_UPDATES or updates != round(updates):
+        raise UsageError(f"--total {updates:g} is not a number of updates, 2 to {MOST_UPDATES:g}")
+    if not (math.isfinite(lr_max) and lr_max > 0):
+        raise UsageError(f"--lr-max {lr_max:g} is not a rate above zero")
+    # The shares are lines between at most NORMS places: more knots than that say nothing more.
+    knots = np.unique(np.round(np.linspace(0.0, updates, min(int(updates), KNOTS) + 1)))
+    rates = np.interp(knots / updates, np.arange(count + 1) / count, shares)
+    rates /= rates.max()
+    made = Schedule(FREE_FORM, int(updates), knots=tuple(knots.tolist()), rates=tuple((lr_max * rates).tolist()))
+    warmup, exponent, off = fit_poly(rates)
     return Refined(made, optimizer, smooth, norms.size, warmup, exponent, off, _doubts(norms, places, optimizer))
 
 

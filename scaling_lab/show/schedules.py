@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..schedules import SCHEDULES, Schedule
+from ..schedules import SCHEDULES
 from . import words
 from .terminal import prose, table
 
 if TYPE_CHECKING:
-    from ..decide.schedules import Listed, Listing, Refined
+    from ..decide.schedules import Floats, Listed, Listing, Refined
 
 # Eight heights of a mark, and what stands for them where the terminal can't write them.
 _MARKS, _PLAIN = "▁▂▃▄▅▆▇█", "_.-:=+*#"
@@ -39,7 +39,7 @@ def shown(listing: Listing) -> str:
 
 
 def _one(entry: Listed) -> str:
-    made, rates = entry.schedule, entry.schedule.updates()
+    made, rates = entry.schedule, entry.rates
     about = [entry.label] if entry.label == str(made) else [entry.label, f"= {made}"]
     kind = made.kind
     about += [f"{made.name}: {kind.formula}; {kind.source}"] if kind and kind.source != "-" else []
@@ -53,12 +53,13 @@ def _one(entry: Listed) -> str:
     )
     if made.warmup_steps:
         area += f"; of the warm-up {made.area(made.warmup_steps):.6g}"
-    return f"{prose(*about, facts, area)}\n\n{marks(made, 72)}\n\n{_places(made)}"
+    return f"{prose(*about, facts, area)}\n\n{marks(rates, 72)}\n\n{_places(entry)}"
 
 
-def _places(made: Schedule) -> str:
+def _places(entry: Listed) -> str:
+    made = entry.schedule
     steps = sorted({*(round(share * made.total) for share in _SHARES), *filter(None, (made.warmup_steps,))})
-    sums = np.concatenate([[0.0], np.cumsum(made.updates())])
+    sums = np.concatenate([[0.0], np.cumsum(entry.rates)])
     body = [
         (f"{step:,}", words.percent(step / made.total), rate(float(made.at(step))), f"{sums[step]:.6g}")
         for step in steps
@@ -70,7 +71,7 @@ def compared(listing: Listing) -> str:
     """The schedules side by side, and where they are ranked each with its bound and the peak it wants."""
     body = []
     for entry in listing.each:
-        rates = entry.schedule.updates()
+        rates = entry.rates
         body.append(
             (
                 entry.label,
@@ -79,7 +80,7 @@ def compared(listing: Listing) -> str:
                 rate(rates.max()),
                 rate(rates[-1]),
                 f"{rates.sum():.4g}",
-                marks(entry.schedule, 24),
+                marks(rates, 24),
             )
         )
     sides = table(("schedule", "steps", "warm-up", "peak", "last", "S1", "over its steps"), body, "lrrrrrl")
@@ -117,9 +118,8 @@ def refined(found: Refined) -> str:
     )
 
 
-def marks(made: Schedule, columns: int) -> str:
-    """The rates as a line of marks, each as high as the mean rate of its part of the run over the peak."""
-    rates = made.updates()
+def marks(rates: Floats, columns: int) -> str:
+    """The rates (T,) as a line of marks, each as high as the mean rate of its part of the run over the peak."""
     means = [part.mean() / rates.max() for part in np.array_split(rates, min(columns, rates.size))]
     heights = _MARKS if _writes(_MARKS) else _PLAIN
     return "".join(heights[min(int(mean * len(heights)), len(heights) - 1)] for mean in means)

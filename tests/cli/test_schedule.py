@@ -125,10 +125,10 @@ def test_a_schedule_is_refined_from_a_log(tmp_path: Path, lab) -> None:  # noqa:
         (["show", "cosine:total=9", "--warmup", "9"], 2, "9 warm-up steps leave nothing of 9 steps"),
         (["show", "cosine:total=9,lr=0"], 2, "a learning rate of zero or below trains nothing"),
         (["show", "file:nowhere.csv"], 1, "nowhere.csv: can't be read: No such file"),
-        (["show", "--plot", "a.png"], 2, "--plot and --out need a SPEC"),
+        (["show", "--plot", "a.png"], 2, "name a schedule for these options"),
         (["show", "cosine:total=9", "--plot", "a.txt"], 2, "figures are saved as .svg, .png or .pdf"),
         (["show", "cosine:total=9", "--out", "a.txt"], 2, "a table is written as one of"),
-        (["show", "cosine:total=9", "--where", "step > 1"], 2, "give it with --refine LOG"),
+        (["show", "cosine:total=9", "--where", "step > 1"], 2, "are for a log; give --refine LOG"),
         (["show", "cosine:total=9", "--refine", "log.csv"], 2, "--refine makes the schedule from the log"),
         (["show", "--refine", LOG, "--norm-column", "grad_l1", "--optimizer", "adm"], 2, "did you mean 'adam'"),
         (["show", "--refine", LOG, "--norm-column", "grad_l1", "--total", "1.5"], 2, "--total 1.5 is not a number"),
@@ -138,6 +138,14 @@ def test_a_schedule_is_refined_from_a_log(tmp_path: Path, lab) -> None:  # noqa:
         (["compare", "cosine:total=9", "--tuned-lr", "1"], 2, "add --bound"),
         (["compare", "cosine:total=9", "cosine:total=9"], 2, "is named twice"),
         (["compare"], 2, "Missing argument"),
+        (["show", "cosine:total=9", "--optimizer", "sgd"], 2, "are for a log; give --refine LOG"),
+        (["show", "--total", "9"], 2, "name a schedule for these options"),
+        (["show", "cosine:total=9", "--total", "12"], 2, "--total 12 is taken by none of the schedules"),
+        (["show", "constant:total=9", "--floor", "0.1"], 2, "--floor 0.1 is taken by none of the schedules"),
+        (["compare", f"file:{LOG},column=grad_l1", "--lr-max", "1"], 2, "--lr-max 1 is taken by none"),
+        (["show", "cosine:total=1"], 2, "the learning rate is zero at every update"),
+        (["show", "--refine", LOG, "--norm-column", "grad_l1", "--lr-max", "-1"], 2, "--lr-max -1 is not a rate"),
+        (["show", "--refine", LOG, "--norm-column", "grad_l1", "--total", "1e9"], 2, "2 to 1e+08"),
     ],
 )
 def test_a_fault_is_one_line(words: list[str], code: int, said: str, lab) -> None:  # noqa: F811
@@ -149,8 +157,8 @@ def test_a_fault_is_one_line(words: list[str], code: int, said: str, lab) -> Non
 
 
 def test_marks_rise_and_fall_with_the_rates() -> None:
-    assert marks(Schedule("linear", 8000), 8) == "█▇▆▅▄▃▂▁"
-    assert marks(Schedule("constant", 3), 8) == "███"
+    assert marks(Schedule("linear", 8000).updates(), 8) == "█▇▆▅▄▃▂▁"
+    assert marks(Schedule("constant", 3).updates(), 8) == "███"
 
 
 @pytest.mark.parametrize(
