@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from ..decide.steps import TrajectoryFit
     from ..decide.trajectory import Trajectory
+    from ..engine.result import Notice
 
 PlotOption = Annotated[str | None, typer.Option("--plot", metavar="FILE.svg|png|pdf", help="Draw it.")]
 WarmupOption = Annotated[
@@ -216,28 +217,32 @@ def trajectory(
     if sum(given is not None for given in (fit, published, estimate)) != 1:
         raise UsageError("give FIT.json, --published kaplan2020 or --estimate CURVES.csv, one of the three")
     found: Trajectory | TrajectoryFit
+    inherited: tuple[Notice, ...]
     if estimate is not None:
         if any(v is not None for v in (params, batch, steps, target_loss, flops, plot)):
             raise UsageError("--estimate writes constants with --out; ask them for a training in a second command")
         found = _estimate(estimate, out, method, converged, warmup_steps, pairs(map_), where, drop_bad, level, seed)
-        shown = text.constants(found)
+        shown, inherited = text.constants(found), ()
     else:
         if out is not None or map_ or where or warmup_steps is not None:
             raise UsageError("--out, --map, --where and --warmup-steps are of --estimate; leave them out")
         if params is None or batch is None:
             raise UsageError("give --params (without embeddings) and --batch (tokens in a step)")
         _checked(fit or "-", plot)
-        source = _source(fit) if fit is not None else of_paper(published or "")
+        loaded = _loaded(fit) if fit is not None else None
+        source = of_paper(published or "") if loaded is None else loaded.source(fit or "")
         at = numbers(steps, "--steps") if steps is not None else ()
         found = run(source, params, batch, steps=at, target_loss=target_loss, flops=flops, level=level)
         _draw("draw_trajectory", found, plot, _digest(fit))
         shown = text.trajectory(found)
-    warn(found.warnings)
+        inherited = () if loaded is None else loaded.warnings
+    notices = (*inherited, *found.warnings)
+    warn(notices)
     if json:
         show_json(found.to_dict())
     else:
         show(shown)
-    fail_on(fail, found.warnings)
+    fail_on(fail, notices)
 
 
 def _digest(path: str | None) -> dict[str, str]:
@@ -246,12 +251,10 @@ def _digest(path: str | None) -> dict[str, str]:
     return {} if path is None else {path: sha256_file(path)}
 
 
-def _source(fit: str) -> Any:
+def _loaded(fit: str) -> TrajectoryFit:
     from ..decide.steps import TrajectoryFit
 
-    loaded = TrajectoryFit.load(fit)
-    warn(loaded.warnings)
-    return loaded.source(fit)
+    return TrajectoryFit.load(fit)
 
 
 def _estimate(

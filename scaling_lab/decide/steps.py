@@ -152,8 +152,8 @@ def _of_dict(found: Mapping[str, Any]) -> TrajectoryFit:
         params[name] = Estimate(**{**found["params"][name], "ci": None if ci is None else (float(ci[0]), float(ci[1]))})
     draws = np.array(found["draws"]["values"], dtype=float).reshape(-1, len(NAMES))
     every = np.append(draws, [float(params[name].value) for name in NAMES])
-    if not (np.isfinite(every) & (every > 0)).all():
-        raise ValueError("a constant or a draw of one is not above zero")
+    if not ((every > np.exp(-MOST_LOG)) & (every < np.exp(MOST_LOG))).all():
+        raise ValueError("a constant or a draw of one is no scale or exponent")
     for name in ("params_nonembed", "batch_tokens", "step"):
         if not 0 < float(found["inputs"][name]["min"]) <= float(found["inputs"][name]["max"]) < np.inf:
             raise ValueError(f"the range of {name} is none")
