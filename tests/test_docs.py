@@ -88,7 +88,10 @@ def test_every_example_runs(script: Path, folder: Path) -> None:
     assert "Warning" not in done.stderr
 
 
-@pytest.mark.parametrize(("script", "count"), [("make_tables", 7), ("make_mixture_tables", 4), ("make_grid_tables", 1)])
+@pytest.mark.parametrize(
+    ("script", "count"),
+    [("make_tables", 7), ("make_mixture_tables", 4), ("make_grid_tables", 1), ("make_batch_tables", 5)],
+)
 def test_the_example_tables_are_what_their_script_makes(script: str, count: int, tmp_path: Path) -> None:
     runpy.run_path(str(ROOT / "examples" / f"{script}.py"))["main"](tmp_path)
     made = sorted(tmp_path.rglob("*.csv"))

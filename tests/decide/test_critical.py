@@ -213,6 +213,12 @@ def test_bad_tables_say_what_is_wrong() -> None:
         cbs(table, method="line", levels=[5.0])  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="of the hyperbola"):
         cbs(zhang(), method="optimum", linear_from=1e5)
+    with pytest.raises(BadInput, match=r"no row can be used \(3 loss impossible\)"):
+        cbs(pd.DataFrame({"loss": [-1.0, 0, 0], "batch_tokens": 1e5, "step": 10}), drop_bad=True)
+    text = zhang().astype({"batch_sequences": object})
+    text.loc[4, "batch_sequences"] = "many"
+    with pytest.raises(BadInput, match="many"):
+        cbs(text)
     one = cbs(zhang()[zhang().batch_sequences == 64])
     assert {level.status for level in one.levels} == {"only 1 batch size reach it"}
     assert one.law is None
