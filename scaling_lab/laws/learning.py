@@ -428,8 +428,17 @@ def _of(shape: _Shape, size: str, name: str) -> Law:
         aliases=shape.aliases if name == PREFIX + shape.name else (),
         rules=() if shape.from_zero else (Rule(lambda x: np.asarray(x[size]) > 0, says),),
         over=functools.partial(_over, shape.name),
+        cautions=_cautions,
         begin=begin if shape.begin is not None else None,
         notes=f"Of any one input: {PREFIX}{shape.name}@tokens. {_NO_LR}{shape.accuracy}. {shape.more}".strip(),
+    )
+
+
+def _cautions(x: Mapping[str, Any], values: Mapping[str, float]) -> tuple[str, ...]:
+    """What holds of every prediction that a fit of one curve's rows makes."""
+    return (
+        "rows of one curve err together, so that an interval from a fit of them is too narrow, and the law knows no "
+        "learning rate: `extrapolate` measures its error on the curve itself, `forecast` knows the schedule",
     )
 
 

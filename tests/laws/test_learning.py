@@ -11,6 +11,7 @@ from scipy.optimize import least_squares
 
 from scaling_lab.decide.extrapolate import Points, fit_family
 from scaling_lab.engine.fit import fit, fitting_laws
+from scaling_lab.engine.predict import predict
 from scaling_lab.errors import BadInput, UsageError
 from scaling_lab.laws import LAWS, get_law
 from scaling_lab.laws.learning import FAMILIES, SAME
@@ -135,3 +136,10 @@ def test_a_table_with_steps_is_offered_no_law_of_one_run() -> None:
     names = {law.name for law in fitting_laws(table)}
     assert "chinchilla" in names
     assert not names & set(FAMILIES)
+
+
+def test_a_prediction_from_a_fit_of_rows_says_that_they_err_together() -> None:
+    table = pd.DataFrame({"step": np.arange(100.0, 5000.0, 100)})
+    table["loss"] = 3.0 + 40.0 * table.step**-0.5
+    found = predict(fit("lc:pow3", table, bootstrap=0), [{"step": 6000.0}])
+    assert "extrapolate" in next(n.message for n in found.warnings if n.code == "SL408")
