@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from .decide.vocab import Vocabulary, optimal_vocabulary
     from .engine.backtest import Backtest, backtest
     from .engine.chain import Chained, backtest_chain, chain
+    from .engine.curve_backtest import CurveBacktest, backtest_curves
+    from .engine.curves import CurveFit, fit_curves
     from .engine.fit import fit
     from .engine.partial import PartialPrediction, predict_partial
     from .engine.predict import Predictions, predict
@@ -65,6 +67,10 @@ _HOME = {
     "PartialPrediction": "engine.partial",
     "backtest": "engine.backtest",
     "Backtest": "engine.backtest",
+    "backtest_curves": "engine.curve_backtest",
+    "CurveBacktest": "engine.curve_backtest",
+    "CurveFit": "engine.curves",
+    "fit_curves": "engine.curves",
     "allocate": "decide.allocate",
     "Allocation": "decide.allocate",
     "compare": "decide.compare",
@@ -154,6 +160,8 @@ __all__ = [
     "Chained",
     "Comparison",
     "CriticalBatch",
+    "CurveBacktest",
+    "CurveFit",
     "Emergence",
     "Extrapolation",
     "Fit",
@@ -188,6 +196,7 @@ __all__ = [
     "average_params",
     "backtest",
     "backtest_chain",
+    "backtest_curves",
     "between_sizes",
     "branched_cbs",
     "cbs",
@@ -198,6 +207,7 @@ __all__ = [
     "estimate_trajectory",
     "extrapolate",
     "fit",
+    "fit_curves",
     "fit_step_law",
     "follow",
     "forecast",

@@ -31,7 +31,17 @@ from .common import (
     show_json,
     warn,
 )
-from .curves import ScheduleOption, SmoothOption, WarmupOption, WarmupStepsOption, fit_curve
+from .curves import (
+    AfterBranchOption,
+    HoldOutOption,
+    ScheduleOption,
+    SmoothOption,
+    WarmupOption,
+    WarmupStepsOption,
+    backtest_curve,
+    fit_curve,
+    of_curves,
+)
 from .hpgrid import DropAboveOption, percentage, show_step_law
 
 
@@ -108,12 +118,11 @@ def fit(
     """Fit one law to a table of finished runs, or let `auto` weigh several by how each predicts the larger runs."""
     from ..engine.fit import fit as run
     from ..files import check_writable
-    from ..laws.curves import is_curve_law
     from ..show import terminal
 
     check_writable(out)
     check_apart("--out", out, table, prior)
-    if is_curve_law(law):
+    if of_curves([law], table, map_, schedule):
         others = {
             "--resample": resample != "runs",
             "--intervals": intervals != "bootstrap",
@@ -424,16 +433,55 @@ def backtest(
     params_column: ParamsColumnOption = None,
     drop_bad: DropBadOption = False,
     drop_above: DropAboveOption = None,
+    hold_out: HoldOutOption = None,
+    after_branch: AfterBranchOption = False,
+    schedule: ScheduleOption = None,
+    warmup: WarmupOption = None,
+    warmup_steps: WarmupStepsOption = None,
+    smooth: SmoothOption = None,
     seed: SeedOption = 0,
     fail: FailOnOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Fit laws to the small runs and score them on the large ones."""
+    """Fit laws to the small runs and score them on the large ones; laws of loss curves on curves left out."""
     from ..engine.backtest import backtest as run
     from ..engine.fit import Settings
     from ..engine.solve import Objective
     from ..show import terminal
 
+    if of_curves(law or [], table, map_, schedule) or hold_out:
+        others = {
+            "--by": bool(by),
+            "--test-above": test_above is not None or test_fraction is not None,
+            "--bootstrap": bootstrap != 400,
+            "--weights": bool(weights),
+            "--params-column": params_column is not None,
+            "--drop-above": drop_above is not None,
+        }
+        backtest_curve(
+            law,
+            table,
+            fail,
+            json,
+            others=others,
+            schedule=schedule,
+            after_branch=after_branch,
+            hold_out=hold_out,
+            level=level,
+            warmup=warmup or "area",
+            warmup_steps=warmup_steps,
+            smooth=smooth or "none",
+            objective=objective,
+            delta=delta,
+            seed=seed,
+            mapping=pairs(map_),
+            where=where,
+            drop_bad=drop_bad,
+            **({} if starts == 2304 else {"starts": starts}),
+        )
+        return
+    if after_branch or schedule or warmup or warmup_steps is not None or smooth:
+        raise UsageError("--after-branch, --schedule, --warmup, --warmup-steps and --smooth are of laws of loss curves")
     settings = Settings(Objective(objective, delta), starts=starts, bootstrap=bootstrap, seed=seed)  # type: ignore[arg-type]
     source: Any = table
     if drop_above is not None or "hp-surface" in (law or ()):

@@ -17,7 +17,7 @@ from ..errors import BadInput, NotIdentified, UsageError
 from ..files import to_json, write_text
 from ..histories import TOGETHER, History, Points, Warmup
 from ..laws import Law
-from ..laws.curves import get_curve_law
+from ..laws.curves import AUTO_CURVE, get_curve_law
 from ..schedules import Schedule
 from ..tables import Curve, Curves, Rows, Table, read_curves, read_table
 from .coordinates import Coordinates, inward
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 # What marks a FIT.json as one of curves, and the name of the choice of laws.
-KIND, AUTO = "curves", "auto-curve"
+KIND, AUTO = "curves", AUTO_CURVE
 # Neighbouring points share their error: as many groups of them in a curve count as independent of each other.
 BLOCKS = 20
 # Drops are gathered more coarsely for a fit than for an answer: the difference is below 1e-5 nats (tests/engine).

@@ -18,6 +18,8 @@ from .base import Law, Param, Prior, Published
 # A predict function takes and returns arrays, or the dual numbers that stand in for them.
 Array = Any
 CURVE_LAWS: dict[str, Law] = {}
+# The choice among them, which is no law (engine/curve_auto.py).
+AUTO_CURVE = "auto-curve"
 
 # Below it a rate counts as this much: an update at zero adds no area, and what its drop is worth is the limit.
 LEAST_RATE = 1e-30
