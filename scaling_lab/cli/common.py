@@ -148,15 +148,16 @@ def pairs(texts: Iterable[str] | None, option: str = "--map") -> dict[str, str]:
 
 def fixed(texts: Iterable[str] | None) -> dict[str, float]:
     """{parameter: value} of --fix alpha=0.5 texts."""
-    return _named_numbers(texts, "--fix", "alpha=0.5")
+    return named_numbers(texts, "--fix", "alpha=0.5")
 
 
 def values(texts: Iterable[str] | None, option: str) -> dict[str, float]:
     """{canonical name: value} of NAME=NUMBER texts, each name once."""
-    return {ALIASES.get(name, name): value for name, value in _named_numbers(texts, option, "sparsity=0.9").items()}
+    return {ALIASES.get(name, name): value for name, value in named_numbers(texts, option, "sparsity=0.9").items()}
 
 
-def _named_numbers(texts: Iterable[str] | None, option: str, example: str) -> dict[str, float]:
+def named_numbers(texts: Iterable[str] | None, option: str, example: str) -> dict[str, float]:
+    """{name: value} of NAME=NUMBER texts, each name once."""
     found: dict[str, float] = {}
     for text in texts or ():
         name, equals, value = text.partition("=")

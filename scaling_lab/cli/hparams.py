@@ -19,6 +19,7 @@ from .common import (
     WhereOption,
     check_apart,
     fail_on,
+    named_numbers,
     number_option,
     own_warnings,
     pairs,
@@ -173,12 +174,11 @@ def _recommend(
     from ..decide.hparams import hparams as run
     from ..files import check_writable
     from ..show import hparams as text
-    from .common import _named_numbers
 
     check_writable(plot)
     check_apart("--plot", plot, *(fit or ()))
     fits = _loaded(fit)
-    counts = _named_numbers(params_count, "--params-count", "nonvocab=6.6B")
+    counts = named_numbers(params_count, "--params-count", "nonvocab=6.6B")
     found = run(laws=law or (), counts=counts, tied=not untied, fits=fits, level=level, **given)
     if plot:
         _draw(found, fits, fit or [], plot)

@@ -127,6 +127,15 @@ class Beyond:
     above: bool
 
 
+def beyond(name: str, value: float, low: float | None, high: float | None) -> tuple[Beyond, ...]:
+    """The edge of a range (None: open) that a value lies beyond; none inside it."""
+    if high is not None and value > high * (1 + 1e-9):
+        return (Beyond(name, value / high, high, above=True),)
+    if low is not None and value < low * (1 - 1e-9):
+        return (Beyond(name, low / value, low, above=False),)
+    return ()
+
+
 @dataclass(frozen=True)
 class Recommended:
     """What one rule says, with its conventions (`counts`: what its N is); `rule` is None for fits of one's own.
@@ -314,7 +323,9 @@ def requested(
             raise UsageError(f"{option} {value:g} is not a number above zero")
         if value is not None and value < 1 and option != "--loss":
             raise UsageError(f"{option} {value:g} counts less than one")
+    _check_shape(vocab_size, width, depth, tied, flops)
     known = _sizes(params, counts, vocab_size, width, tied)
+    _check_counts(known)
     if tokens is not None:
         known["tokens"] = Known(tokens, "--tokens")
     if loss is not None:
@@ -330,6 +341,30 @@ def requested(
         raise UsageError("give what is to be trained: --params 7B --tokens 1.4T (or --loss, --flops for some rules)")
     per_token = known["flops"].value / tokens if tokens is not None and "flops" in known else None
     return Request(known, seq_len, per_token)
+
+
+def _check_shape(
+    vocab_size: float | None, width: float | None, depth: float | None, tied: bool, flops: float | None
+) -> None:
+    """Refuses what would be left unused."""
+    if width is not None and vocab_size is None and depth is None:
+        raise UsageError("--width says nothing alone: give --vocab-size for other counts, or --depth and --seq-len")
+    if not tied and vocab_size is None:
+        raise UsageError("--untied is for the matrices of --vocab-size: give that and --width with it")
+    if depth is not None and flops is not None:
+        raise UsageError("--depth and --flops both say the compute; give one of them")
+
+
+def _check_counts(known: Mapping[str, Known]) -> None:
+    """Refuses a part of the parameters that is larger than the whole."""
+    words = {column: word for word, column in COUNTS.items()}
+    wholes = [(part, "params") for part in COUNTS.values() if part != "params"]
+    for part, whole in (*wholes, ("params_nonembed", "params_nonembed_head")):
+        if part in known and whole in known and known[part].value > known[whole].value * (1 + 1e-9):
+            raise UsageError(
+                f"{format_quantity(known[part].value)} parameters ({words[part]}) are more than the "
+                f"{format_quantity(known[whole].value)} ({words[whole]}) that they are part of"
+            )
 
 
 def _sizes(
@@ -468,18 +503,13 @@ def outside(rule: HyperRule, request: Request) -> tuple[Beyond, ...]:
 
     Tokens for each parameter are those of the count that the rule takes.
     """
-    found = []
+    found: list[Beyond] = []
     for name, (low, high) in rule.within.items():
         value = request.values([name]).get(name)
         if name == "tokens_per_param":
             size, data = (request.values([column]).get(column) for column in (rule.counts, "tokens"))
             value = float(tokens_per_param(size, data)) if size is not None and data is not None else None
-        if value is None:
-            continue
-        if high is not None and value > high * (1 + 1e-9):
-            found.append(Beyond(name, value / high, high, above=True))
-        elif low is not None and value < low * (1 - 1e-9):
-            found.append(Beyond(name, low / value, low, above=False))
+        found += () if value is None else beyond(name, value, low, high)
     return tuple(found)
 
 
@@ -510,13 +540,13 @@ def _row(base: str, fits: Sequence[Fit], request: Request, level: float) -> tupl
     """What the fits of one rule's two laws say, as one row."""
     answers: dict[str, Answer] = {}
     taken: dict[str, Known] = {}
-    beyond: dict[str, Beyond] = {}
+    outside: dict[str, Beyond] = {}
     notices, rows = [], []
     for fit in fits:
         point = _point(fit, request)
-        answers[TARGETS[fit.target]], told, outside = _own(fit, point, request, level)
+        answers[TARGETS[fit.target]], told, edges = _own(fit, point, request, level)
         taken |= point
-        beyond |= {each.name: each for each in outside}
+        outside |= {each.name: each for each in edges}
         notices += [Notice(n.code, n.severity, f"your fit of {fit.law}: {n.message}") for n in told]
         tables = " and ".join(PurePath(name).name for name in fit.made_by.get("inputs", {}))
         rows.append(f"{fit.target} on {fit.rows['used']} rows of {tables or 'your table'}")
@@ -528,7 +558,7 @@ def _row(base: str, fits: Sequence[Fit], request: Request, level: float) -> tupl
         lr=answers.get("lr"),
         batch=answers.get("batch"),
         taken=taken,
-        outside=tuple(beyond.values()),
+        outside=tuple(outside.values()),
         counts=str(sizes[0]) if sizes else "",
         fitted="; ".join(rows),
     )
@@ -542,15 +572,13 @@ def _bottom(fits: Sequence[Fit], request: Request, level: float) -> tuple[Recomm
     lacking = [_column(fit, name) for name in ("params", "tokens") if name not in point]
     answers = [Answer(fit.law, needs=needed(lacking, request))] * 2
     notices: list[Notice] = []
-    beyond = []
+    outside: tuple[Beyond, ...] = ()
     if not lacking:
         at = {name: known.value for name, known in point.items()}
         best = optimum_of(fit, at["params"], at["tokens"], level)
         answers = [Answer(fit.law, each.value, each.ci) for each in (best.lr_max, best.batch_tokens)]
         notices = [Notice(n.code, n.severity, f"your fit of {fit.law}: {n.message}") for n in best.warnings]
-        for name, factor in fit.outside(at).items():
-            above = at[name] > fit.inputs[name]["max"]
-            beyond.append(Beyond(name, factor, float(fit.inputs[name]["max" if above else "min"]), above))
+        outside = _outside_fit(fit, at)
     tables = " and ".join(PurePath(name).name for name in fit.made_by.get("inputs", {}))
     own = Recommended(
         name=f"your {fit.law}",
@@ -559,7 +587,7 @@ def _bottom(fits: Sequence[Fit], request: Request, level: float) -> tuple[Recomm
         lr=answers[0],
         batch=answers[1],
         taken=point,
-        outside=tuple(beyond),
+        outside=outside,
         counts=str(fit.inputs["params"].get("counts") or ""),
         fitted=f"{fit.rows['used']} rows of {tables or 'your table'}",
     )
@@ -586,15 +614,20 @@ def _own(
         lacking = [_column(fit, name) for name in fit.entry.inputs if name not in point]
         return Answer(fit.law, needs=needed(lacking, request)), (), ()
     at = {name: known.value for name, known in point.items()}
-    found = predict(fit, [at], level)
-    beyond = []
-    for name, factor in fit.outside(at).items():
-        above = at[name] > fit.inputs[name]["max"]
-        beyond.append(Beyond(name, factor, float(fit.inputs[name]["max" if above else "min"]), above))
+    found, edges = predict(fit, [at], level), _outside_fit(fit, at)
     value, ends = float(found.value[0]), (float(found.low[0]), float(found.high[0]))
     if value <= 0:
-        return Answer(fit.law, why=f"the fit gives {value:.2g} there, which is none"), found.warnings, tuple(beyond)
-    return Answer(fit.law, value, ends), found.warnings, tuple(beyond)
+        return Answer(fit.law, why=f"the fit gives {value:.2g} there, which is none"), found.warnings, edges
+    return Answer(fit.law, value, ends), found.warnings, edges
+
+
+def _outside_fit(fit: Fit, at: Mapping[str, float]) -> tuple[Beyond, ...]:
+    """Where a point lies outside the rows of a fit."""
+    found = []
+    for name, factor in fit.outside(at).items():
+        above = at[name] > fit.inputs[name]["max"]
+        found.append(Beyond(name, factor, float(fit.inputs[name]["max" if above else "min"]), above))
+    return tuple(found)
 
 
 # ------------------------------------------------------------------------------------------------- between the rules

@@ -18,7 +18,7 @@ from ..errors import BadInput, NotEnoughData, UsageError
 from ..laws.hyper import BJORCK_HORIZON
 from ..quantities import format_quantity, parse_number
 from ..tables import Rows, Table, read_table, rows_for
-from .hparams import Beyond, times
+from .hparams import Beyond, beyond, times
 
 if TYPE_CHECKING:
     import os
@@ -94,7 +94,7 @@ def horizon(
         return _by_fit(lr, from_tokens, to_tokens, params, own, level)
     rule = BJORCK_HORIZON
     ranges = {"params": rule.params, "from_tokens": rule.tokens, "to_tokens": rule.tokens}
-    beyond = _beyond({"params": params, "from_tokens": from_tokens, "to_tokens": to_tokens}, ranges)
+    outside = _outside({"params": params, "from_tokens": from_tokens, "to_tokens": to_tokens}, ranges)
     return HorizonMove(
         lr=lr,
         from_tokens=from_tokens,
@@ -104,9 +104,9 @@ def horizon(
         exponent=rule.exponent,
         source=rule.source,
         fitted=rule.fitted,
-        outside=beyond,
+        outside=outside,
         level=level,
-        warnings=_off_range(beyond, batch_tokens),
+        warnings=_off_range(outside, batch_tokens),
     )
 
 
@@ -116,7 +116,7 @@ def _by_fit(lr: float, start: float, end: float, params: float | None, own: Fit,
         raise UsageError(f"the fit is of {own.law}; a horizon rule is one of hp:bjorck (--lr-sweep makes it)")
     seen = {name: (float(own.inputs[name]["min"]), float(own.inputs[name]["max"])) for name in ("params", "tokens")}
     ranges = {"params": seen["params"], "from_tokens": seen["tokens"], "to_tokens": seen["tokens"]}
-    beyond = _beyond({"params": params, "from_tokens": start, "to_tokens": end}, ranges)
+    outside = _outside({"params": params, "from_tokens": start, "to_tokens": end}, ranges)
     exponents = own.draws[:, own.entry.names.index("beta")]
     moved = lr * (end / start) ** exponents
     ends = np.quantile(moved, [(1 - level) / 2, (1 + level) / 2]) if len(exponents) > 1 else ()
@@ -130,9 +130,9 @@ def _by_fit(lr: float, start: float, end: float, params: float | None, own: Fit,
         source="your fit of hp:bjorck",
         fitted=f"{own.rows['used']} optima of {format_quantity(seen['tokens'][0])} to "
         f"{format_quantity(seen['tokens'][1])} tokens",
-        outside=beyond,
+        outside=outside,
         level=level,
-        warnings=(*no_draws(own), *_off_range(beyond, None)),
+        warnings=(*no_draws(own), *_off_range(outside, None)),
     )
 
 
@@ -142,23 +142,18 @@ def _above_zero(given: Mapping[str, float | None]) -> None:
             raise UsageError(f"{option} {value:g} is not a number above zero")
 
 
-def _beyond(values: Mapping[str, float | None], ranges: Mapping[str, tuple[float, float]]) -> tuple[Beyond, ...]:
+def _outside(values: Mapping[str, float | None], ranges: Mapping[str, tuple[float, float]]) -> tuple[Beyond, ...]:
     """Which values lie beyond their range, and by what factor."""
-    found = []
-    for name, value in values.items():
-        low, high = ranges[name]
-        if value is not None and value > high * (1 + 1e-9):
-            found.append(Beyond(name, value / high, high, above=True))
-        elif value is not None and value < low * (1 - 1e-9):
-            found.append(Beyond(name, low / value, low, above=False))
-    return tuple(found)
+    return tuple(
+        each for name, value in values.items() if value is not None for each in beyond(name, value, *ranges[name])
+    )
 
 
-def _off_range(beyond: tuple[Beyond, ...], batch: float | None) -> tuple[Notice, ...]:
+def _off_range(outside: tuple[Beyond, ...], batch: float | None) -> tuple[Notice, ...]:
     """What lies beyond the range of a horizon rule; a batch other than its one is told too."""
     parts = [
         f"{b.name.replace('_', ' ')} {times(b.factor)} {'above' if b.above else 'below'} {format_quantity(b.edge)}"
-        for b in beyond
+        for b in outside
     ]
     measured = BJORCK_HORIZON.batch_tokens
     if batch is not None and not math.isclose(batch, measured, rel_tol=0.1):

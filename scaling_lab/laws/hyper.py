@@ -141,7 +141,9 @@ register(
         powers=(Power("scale", "flops", "alpha"),),
         published={
             "second-hand": Published(
-                dict(scale=5.8316, alpha=0.4757), DEEPSEEK, "read in six texts that agree, not in the paper itself"
+                dict(scale=5.8316, alpha=0.4757),
+                DEEPSEEK,
+                "second-hand: read in six texts that agree, not in the paper",
             )
         },
         identifiability=_ONE_VALUE.format("flops"),
@@ -548,11 +550,12 @@ RULES: dict[str, HyperRule] = {
             "Power scheduler",
             POWER,
             "",
-            Setting("hp:power", "schedule", most=0.02),
+            Setting("hp:power", "measured", most=0.02),
             None,
             "12M, 36M and 121M parameters, batches of 16 to 512 sequences of 4,096 tokens; muP, warm-up, constant, "
             "then decay",
-            "LR for a batch that is given; muP's base rate, for a base width of 256",
+            "LR for a batch that is given, as measured (a = 4.6; the authors' schedule has a = 4 and never goes above "
+            ".02, where this is held too); muP's base rate, for a base width of 256",
             {"params": (12e6, 121e6), "batch_sequences": (16, 512)},
             mup=True,
         ),

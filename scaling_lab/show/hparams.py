@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..decide.hparams import times
 from ..quantities import format_quantity
 from . import words
 from .terminal import prose, table
@@ -116,7 +117,7 @@ def beyond(found: Sequence[Beyond], *, unknown: bool = False) -> str:
     for each in found:
         name = "N" if each.name.startswith("params") else _SHORT.get(each.name, each.name.replace("_", " "))
         edge = words.exponent(each.edge) if each.name == "flops" else format_quantity(each.edge)
-        factor = f"{each.factor:,.0f}" if 100 <= each.factor < 1e7 else f"{each.factor:.3g}"
+        factor = times(each.factor).removesuffix(" times")
         parts.append(f"{name} {factor}x {'above' if each.above else 'below'} {edge}")
     return ", ".join(parts) or "-"
 

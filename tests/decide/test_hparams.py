@@ -42,7 +42,7 @@ def test_every_rule_of_a_request_with_all_that_they_ask() -> None:
         "hp:kaplan": 3.4810e-4,
         "hp:moonlight": 8.307e-4,
         "hp:minicpm": 0.01,
-        "hp:power": 4.0 * 256 * 1e11**-0.51,
+        "hp:power": 4.6 * 256 * 1e11**-0.51,
         "hp:bjorck": None,
         "hp:meituan": None,
     }
@@ -108,7 +108,7 @@ def test_the_power_schedulers_rate_is_held_at_its_cap() -> None:
     answer = rule(hparams(1e8, 1e9, batch_tokens=1024 * 4096), "hp:power").lr
     assert answer is not None
     assert answer.value == 0.02
-    assert f"{4 * 1024 * 1e9**-0.51:.3g}" in answer.why
+    assert f"{4.6 * 1024 * 1e9**-0.51:.3g}" in answer.why
 
 
 # -------------------------------------------------------------------------------------------- conventions and units
@@ -150,7 +150,7 @@ def test_the_batch_counts_the_same_in_tokens_and_in_sequences() -> None:
     by_sequences = hparams(1e8, 1e10, batch_sequences=512, seq_len=2048)
     rates = [rule(found, "hp:power").lr.value for found in (by_tokens, by_sequences)]  # type: ignore[union-attr]
     # The Power scheduler's sequences have 4,096 tokens: 256 of them.
-    assert rates[0] == rates[1] == pytest.approx(4 * 256 * 1e10**-0.51)
+    assert rates[0] == rates[1] == pytest.approx(4.6 * 256 * 1e10**-0.51)
     shown = hparams(1e9, 1e11, seq_len=4096).to_dict()["rules"][0]["batch_tokens"]
     assert shown["sequences"] == pytest.approx(shown["value"] / 4096)
     assert hparams(1e9, 1e11).to_dict()["rules"][0]["batch_tokens"]["sequences"] == pytest.approx(shown["value"] / 2048)
@@ -173,6 +173,15 @@ def test_the_batch_counts_the_same_in_tokens_and_in_sequences() -> None:
         ({"params": 1e9, "vocab_size": 5e4}, "give --params and --width"),
         ({"params": 1e8, "vocab_size": 5e4, "width": 4096.0}, "no fewer than"),
         ({"params": 1e9, "tokens": 1e10, "depth": 12.0}, "give --width and --seq-len"),
+        ({"params": 1e9, "tokens": 1e10, "width": 1024.0}, "--width says nothing alone"),
+        ({"params": 1e9, "tokens": 1e10, "width": 1024.0, "seq_len": 2048.0}, "--width says nothing alone"),
+        ({"params": 1e9, "tokens": 1e10, "tied": False}, "--untied is for the matrices of --vocab-size"),
+        ({"params": 1e9, "flops": 1e20, "depth": 8.0}, "both say the compute"),
+        (
+            {"params": 1e9, "counts": {"nonvocab": 1.2e9}},
+            r"1.2B parameters \(nonvocab\) are more than the 1B \(total\)",
+        ),
+        ({"counts": {"nonembed": 9e8, "nonembed-head": 8e8}}, r"\(nonembed\) are more than the 800M \(nonembed-head\)"),
         ({}, "give what is to be trained"),
         ({"params": 1e300, "tokens": 1e300}, "beyond every number"),
         ({"params": 1e-3, "tokens": 1e9}, "--params 0.001 counts less than one"),

@@ -97,9 +97,7 @@ def test_deepseeks_flops_for_each_token() -> None:
     assert 6 * without_vocabulary / 352_321_536 == pytest.approx(0.43, abs=0.005)
 
 
-@pytest.mark.parametrize(
-    ("flops", "m", "tokens"), [(1e20, 5.251267e9, 1.904530e10), (1e24, 6.568469e11, 1.522607e12)]
-)
+@pytest.mark.parametrize(("flops", "m", "tokens"), [(1e20, 5.251267e9, 1.904530e10), (1e24, 6.568469e11, 1.522607e12)])
 def test_goldens_of_deepseeks_split_of_compute(flops: float, m: float, tokens: float) -> None:
     """The exponents of M and tokens add up to one and their scales' product to 1.0001, so M is what is left."""
     found = at("deepseek-tokens", "second-hand", flops=flops)
