@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from .decide.allocate import Allocation, allocate
     from .decide.compare import Comparison, compare
     from .decide.critical import BranchedBatch, CriticalBatch, branched_cbs, cbs
+    from .decide.curve_cost import CurveCost, schedule_cost
     from .decide.extrapolate import Extrapolation, extrapolate
     from .decide.forecast import RunForecast, follow, forecast
+    from .decide.gains import Losses, schedule_losses
     from .decide.growth import Growth, Speedup, growth, speedup
     from .decide.hparams import Hparams, hparams
     from .decide.hpgrid import GridReport, grid_table, hpgrid
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from .decide.mixture import Cap, Mixture, between_sizes, mixture
     from .decide.mup import MupTransfer, mup
     from .decide.noise import NoiseScale, noise_scale
+    from .decide.optimize import Optimum, Shares, annealing_shares, optimize_schedule
     from .decide.pools import PoolChoice, pools
     from .decide.regression import Regression, regress_mixture
     from .decide.retention import Retention, retention
@@ -139,6 +142,14 @@ _HOME = {
     "Sensitivity": "decide.sensitivity",
     "Schedule": "schedules",
     "list_schedules": "decide.schedules",
+    "schedule_losses": "decide.gains",
+    "Losses": "decide.gains",
+    "optimize_schedule": "decide.optimize",
+    "Optimum": "decide.optimize",
+    "annealing_shares": "decide.optimize",
+    "Shares": "decide.optimize",
+    "schedule_cost": "decide.curve_cost",
+    "CurveCost": "decide.curve_cost",
     "rank_schedules": "decide.schedules",
     "refine_log": "decide.schedules",
     "transfer_lr": "decide.schedules",
@@ -161,6 +172,7 @@ __all__ = [
     "Comparison",
     "CriticalBatch",
     "CurveBacktest",
+    "CurveCost",
     "CurveFit",
     "Emergence",
     "Extrapolation",
@@ -172,10 +184,12 @@ __all__ = [
     "Hparams",
     "LabError",
     "Law",
+    "Losses",
     "LrSweep",
     "Mixture",
     "MupTransfer",
     "NoiseScale",
+    "Optimum",
     "PartialPrediction",
     "PoolChoice",
     "Predictions",
@@ -184,6 +198,7 @@ __all__ = [
     "RunForecast",
     "Schedule",
     "Sensitivity",
+    "Shares",
     "Speedup",
     "StepLaw",
     "Trajectory",
@@ -192,6 +207,7 @@ __all__ = [
     "__version__",
     "across_sizes",
     "allocate",
+    "annealing_shares",
     "autolrs_forecast",
     "average_params",
     "backtest",
@@ -223,6 +239,7 @@ __all__ = [
     "mup",
     "noise_scale",
     "optimal_vocabulary",
+    "optimize_schedule",
     "optimum_of",
     "pools",
     "predict",
@@ -233,6 +250,8 @@ __all__ = [
     "regress_mixture",
     "rescale",
     "retention",
+    "schedule_cost",
+    "schedule_losses",
     "sensitivity",
     "smoothed",
     "speedup",

@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import BadInput, UsageError
-from .common import FailOnOption, JsonOption, check_apart, fail_on, number_option, show, show_json, warn
+from . import schedule_fit
+from .common import FailOnOption, JsonOption, LevelOption, check_apart, fail_on, number_option, show, show_json, warn
 
 if TYPE_CHECKING:
     from ..decide.schedules import Listing, Refined
 
-app = typer.Typer(help="Learning-rate schedules: their rates and ranking.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Learning-rate schedules: their rates, their ranking, and the best by a fitted law.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 Specs = Annotated[
     list[str] | None,
@@ -85,14 +90,25 @@ def compare(
     lr_max: Peak = None,
     warmup: Warmup = None,
     floor: Floor = None,
+    fit: Annotated[
+        str | None, typer.Option("--fit", metavar="FIT.json", help="The loss under each by a fitted law of curves.")
+    ] = None,
+    at_step: Annotated[float | None, number_option("--at-step", help="At this step, not the last one (--fit).")] = None,
+    level: LevelOption = 0.9,
+    params: schedule_fit.ParamsOption = None,
     plot: Plot = None,
     json: JsonOption = False,
     fail: FailOnOption = None,
 ) -> None:
-    """Set schedules side by side, and rank them by a convergence bound with the peak that each would want."""
+    """Set schedules side by side: ranked by a convergence bound, or with the loss of each by a fitted law."""
     from ..show import schedules as text
 
-    _check_paths(plot, None, specs, None)
+    _check_paths(plot, None, [*specs, *([f"file:{fit}"] if fit else [])], None)
+    if fit is not None:
+        _compare_fit(fit, specs, bound, at_step, plot, level, params, json, fail, total, lr_max, warmup, floor)
+        return
+    if at_step is not None or params is not None:
+        raise UsageError("--at-step and --params are of losses by a law; give --fit FIT.json")
     if tuned_lr is not None and not bound:
         raise UsageError("--tuned-lr is carried over by the bound; add --bound")
     given = {"tuned_lr": tuned_lr} if bound else {}
@@ -100,6 +116,39 @@ def compare(
     _write(listing, plot, None)
     _answer(listing, json, text.compared(listing), {})
     fail_on(fail, listing.warnings)
+
+
+def _compare_fit(
+    path: str,
+    specs: list[str],
+    bound: bool,
+    at_step: float | None,
+    plot: str | None,
+    level: float,
+    params: float | None,
+    json: bool,
+    fail: str | None,
+    total: float | None,
+    lr_max: float | None,
+    warmup: float | None,
+    floor: float | None,
+) -> None:
+    from ..show import optimize as text
+
+    if bound:
+        raise UsageError("--bound ranks without a law, --fit by one; give one of them")
+    fields = {"total": total, "lr_max": lr_max, "warmup": warmup, "floor": floor}
+    found, inherited = schedule_fit.compare_fit(path, specs, at_step, plot, level, params, **fields)
+    warn(found.warnings, found.notes)
+    if json:
+        show_json(found.to_dict())
+    else:
+        show(text.losses(found))
+    fail_on(fail, [*inherited, *found.warnings])
+
+
+app.command()(schedule_fit.optimize)
+app.command()(schedule_fit.cost)
 
 
 def _check_paths(plot: str | None, out: str | None, specs: Iterable[str], log: str | None) -> None:

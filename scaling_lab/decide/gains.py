@@ -32,6 +32,8 @@ PUBLISHED_SHARES = tuple(measured / predicted for measured, predicted in PUBLISH
 LEAST_DIFFERENCE = 0.005
 # The end of a curve, over which losses are averaged.
 END = 0.02
+# Places of a curve that is drawn.
+PATH = 120
 # A peak that much above the highest fitted one is another peak, and no rounding.
 SAME_PEAK = 1.001
 # Beyond the longest curve by more than this factor, a run's end is told of.
@@ -45,7 +47,8 @@ LONGER = 1.02
 class Pair:
     """Two finished curves at a common step: the loss of `run` less that of `against`, as predicted without `run`.
 
-    `alike` says that the rate falls in both, as in the schedules that a best one is chosen from.
+    `doubt` is the sd of the predicted difference by that fit's draws; `alike` says that the rate falls in both, as in
+    the schedules that a best one is chosen from.
     """
 
     run: str
@@ -53,6 +56,7 @@ class Pair:
     step: int
     predicted: float
     measured: float
+    doubt: float
     alike: bool
 
     @property
@@ -60,20 +64,26 @@ class Pair:
         """How much of the predicted difference came true."""
         return self.measured / self.predicted
 
+    @property
+    def variance(self) -> float:
+        """How far off the share may be for the doubt of the fit and the seeds of the runs alone."""
+        return (self.doubt**2 + 2 * SEED_SD**2) / self.predicted**2
+
 
 @dataclass(frozen=True)
 class Bias:
     """How much of the differences between schedules that a law predicts comes true.
 
-    `share` is what is expected of a next one and `sd` its spread; `pairs` are those of the fit's own curves, each
-    predicted by a fit without one of the two, and `unused` says which runs could not be left out, and why. Where the
-    rate falls in both runs of some pairs those alone count: whether a rate falls at all is easier foretold than how.
-    The spread and the centre are those of the pairs and of the published ones together: of the pairs' mean (one value
-    for each run left out) and the published mean, each known as well as its scatter allows.
+    `share` is what is expected of a next one, `sd` its spread and `runs` how many values are behind them; `pairs` are
+    those of the fit's own curves, each predicted by a fit without one of the two, and `unused` says which runs could
+    not be left out, and why. Where the rate falls in both runs of some pairs those alone count: whether a rate falls at
+    all is easier foretold than how. Share and spread are of the runs left out and the published ones together, by the
+    random-effects mean of DerSimonian & Laird 1986: a value that its own noise leaves open weighs little.
     """
 
     share: float
     sd: float
+    runs: int
     pairs: tuple[Pair, ...]
     unused: tuple[str, ...] = ()
 
@@ -83,35 +93,42 @@ class Bias:
         return tuple(pair for pair in self.pairs if pair.alike) or self.pairs
 
     @property
-    def by_run(self) -> dict[str, float]:
-        """The share that came true for each run that was left out, its pairs weighed by their size."""
-        runs = dict.fromkeys(pair.run for pair in self.counted)
-        return {run: _slope([pair for pair in self.counted if pair.run == run]) for run in runs}
+    def by_run(self) -> dict[str, tuple[float, float]]:
+        """The share that came true for each run that was left out, and its variance by noise alone.
+
+        Pairs of one run weigh by what their noise leaves, and are no surer together than the surest of them.
+        """
+        found = {}
+        for run in dict.fromkeys(pair.run for pair in self.counted):
+            own = [pair for pair in self.counted if pair.run == run]
+            weights = np.array([1.0 / pair.variance for pair in own])
+            shares = np.array([pair.share for pair in own])
+            found[run] = (float(weights @ shares / weights.sum()), min(pair.variance for pair in own))
+        return found
 
     @property
     def measured(self) -> float | None:
-        """The share on the data at hand, a mean over the runs left out; None without any."""
-        return float(np.mean(list(self.by_run.values()))) if self.pairs else None
+        """The share on the data at hand, a mean over the runs left out by what their noise leaves; None without any."""
+        if not self.pairs:
+            return None
+        shares, variances = np.array(list(self.by_run.values())).T
+        return float(shares @ (1.0 / variances) / (1.0 / variances).sum())
 
     def draws(self, count: int, seed: int) -> Floats:
-        """Shares (count,) of a next difference."""
-        return self.share + self.sd * np.random.default_rng([seed, 340]).standard_normal(count)
+        """Shares (count,) of a next difference: Student's t, for the spread is known from few values."""
+        return self.share + self.sd * np.random.default_rng([seed, 340]).standard_t(self.runs - 1, count)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON: the shares, and every pair behind them."""
         return {
             "share": self.share,
             "sd": self.sd,
+            "values": self.runs,
             "measured_share": self.measured,
             "published_shares": list(PUBLISHED_SHARES),
             "pairs": [{**vars(pair), "share": pair.share} for pair in self.pairs],
             "unused": list(self.unused),
         }
-
-
-def _slope(pairs: Sequence[Pair]) -> float:
-    predicted = np.array([pair.predicted for pair in pairs])
-    return float(predicted @ np.array([pair.measured for pair in pairs]) / (predicted @ predicted))
 
 
 def measure_bias(fit: CurveFit) -> Bias:
@@ -120,13 +137,21 @@ def measure_bias(fit: CurveFit) -> Bias:
     A share above 1 counts as 1: no predicted gain is ever raised.
     """
     pairs, unused = _pairs(fit)
-    own = Bias(1.0, 0.0, tuple(pairs), tuple(unused))
-    center, scatter = float(np.mean(PUBLISHED_SHARES)), float(np.std(PUBLISHED_SHARES, ddof=1))
-    found = np.array(list(own.by_run.values()))
-    spread = max(scatter, float(np.std(found, ddof=1))) if len(found) > 1 else scatter
-    known = 1.0 / scatter**2 + len(found) / spread**2
-    share = (center / scatter**2 + found.sum() / spread**2) / known
-    return Bias(float(min(share, 1.0)), math.sqrt(spread**2 + 1.0 / known), own.pairs, own.unused)
+    own = Bias(1.0, 0.0, 1, tuple(pairs), tuple(unused))
+    published = [(share, 2 * SEED_SD**2 / p**2) for share, (_, p) in zip(PUBLISHED_SHARES, PUBLISHED, strict=True)]
+    share, sd = _random_effects([*published, *own.by_run.values()])
+    return Bias(min(share, 1.0), sd, len(published) + len(own.by_run), own.pairs, own.unused)
+
+
+def _random_effects(values: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The mean of values with variances, (n, 2), that differ by more than those, and the sd of a next one."""
+    found, variances = np.array(values).T
+    weights = 1.0 / variances
+    center = weights @ found / weights.sum()
+    excess = weights @ (found - center) ** 2 - (len(found) - 1)
+    between = max(0.0, float(excess / (weights.sum() - (weights @ weights) / weights.sum())))
+    weights = 1.0 / (variances + between)
+    return float(weights @ found / weights.sum()), math.sqrt(between + 1.0 / float(weights.sum()))
 
 
 def _pairs(fit: CurveFit) -> tuple[list[Pair], list[str]]:
@@ -157,18 +182,21 @@ def _pairs(fit: CurveFit) -> tuple[list[Pair], list[str]]:
 def _pair(fit: CurveFit, run: Curve, near: Curve) -> Pair | None:
     """The two curves over the last steps that both have; None where the law sees next to nothing between them."""
     step = float(min(run.step[-1], near.step[-1]))
-    ends = []
+    ends, drawn = [], []
     for curve in (run, near):
         last = (curve.step <= step) & (curve.step >= (1 - END) * step)
         if not last.any():
             return None
-        predicted = fit.at(curve.history, curve.step[last], curve.params)
-        ends.append((float(predicted.mean()), float(curve.loss[last].mean())))
+        by_law = fit.at(curve.history, curve.step[last], curve.params)
+        ends.append((float(by_law.mean()), float(curve.loss[last].mean())))
+        drawn.append(fit.at_draws(curve.history, curve.step[last], curve.params).mean(axis=1))
     (predicted, measured), (other, beside) = ends
     if abs(predicted - other) < LEAST_DIFFERENCE:
         return None
+    apart = drawn[0] - drawn[1]
+    doubt = float(np.std(apart[np.isfinite(apart)]))
     alike = _falls(run, step) and _falls(near, step)
-    return Pair(run.run, near.run, int(step), predicted - other, measured - beside, alike)
+    return Pair(run.run, near.run, int(step), predicted - other, measured - beside, doubt, alike)
 
 
 def _falls(curve: Curve, step: float | None = None) -> bool:
@@ -336,6 +364,16 @@ def schedule_losses(
         *lower(fit, [(entry.label, entry.schedule) for entry in entries]),
     )
     return Losses(tuple(entries), fit.law, level, bias, listing, warnings, listing.notes, listing.inputs)
+
+
+def loss_paths(fit: CurveFit, found: Losses, params: float | None = None) -> list[tuple[Floats, Floats]]:
+    """Steps (k,) and losses (k,) by the law of each schedule, from a tenth of its steps to where it is compared."""
+    paths = []
+    for entry in found.each:
+        first = max(entry.schedule.warmup_steps, entry.step // 10, 1)
+        steps = np.unique(np.round(np.linspace(first, entry.step, PATH)))
+        paths.append((steps, fit.at(fit.history(entry.schedule), steps, params)))
+    return paths
 
 
 # ------------------------------------------------------------------------------------------------- checks and warnings

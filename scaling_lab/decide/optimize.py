@@ -48,7 +48,7 @@ FLOORS = (0.0, 0.005, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.22, 0.32, 0.5)
 LEAST_FLOOR = 1e-3
 # Further numbers of a family that are searched, and between which ends.
 SETTINGS: dict[str, dict[str, tuple[float, float]]] = {
-    "poly": {"q": (0.3, 8.0)},
+    "poly": {"q": (0.1, 8.0)},
     "wsd-power": {"q": (0.3, 6.0)},
     "rex": {"d": (0.0, 0.98)},
     "cosine-power": {"p0": (0.01, 1000.0)},
@@ -412,7 +412,8 @@ def _best_of(setup: Setup, name: str, floor: float | None, least: float) -> tupl
     ends = tuple(
         key for (key, (a, b)), v in zip(ranges.items(), values, strict=True) if min(v - a, b - v) <= 1e-3 * (b - a)
     )
-    return made(values), ends
+    # A schedule to be read: the loss hangs on no more digits.
+    return made([_short(value) for value in values]), ends
 
 
 def _ranges(name: str, floor: float | None, least: float) -> dict[str, tuple[float, float]]:
@@ -772,13 +773,18 @@ def _as_schedule(setup: Setup, edges: Floats, rates: Floats) -> Schedule:
     )  # fmt: skip
 
 
+def _short(value: float) -> float:
+    """The value to four digits."""
+    return float(f"{value:.4g}")
+
+
 def _nearest(setup: Setup, edges: Floats, rates: Floats) -> tuple[Schedule, float]:
     """The schedule of constant rate and a decay as (1 − y)^q that is nearest to the rates, and how far off it is."""
     from scipy.optimize import least_squares
 
     even = setup.edges(SEARCHED)
     aim = np.interp(even, edges, rates) / setup.peak
-    last = float(np.clip(aim[-1], 0.0, 1.0))
+    last = _short(np.clip(aim[-1], 0.0, 1.0))
 
     def made(v: Floats) -> Schedule:
         return Schedule("wsd-power", setup.total, setup.peak, setup.warmup_steps, last, float(v[0]), {"q": float(v[1])})
@@ -789,7 +795,7 @@ def _nearest(setup: Setup, edges: Floats, rates: Floats) -> tuple[Schedule, floa
     starts = [(decay, q) for decay in (0.1, 0.2, 0.35, 0.6) for q in (0.7, 1.5, 3.0)]
     ends = [least_squares(off, start, bounds=([0.005, 0.05], [1.0, 50.0])) for start in starts]
     best = min(ends, key=lambda end: float(end.cost))
-    return made(best.x), float(np.sqrt(np.mean(best.fun**2)))
+    return made(np.array([_short(value) for value in best.x])), float(np.sqrt(np.mean(best.fun**2)))
 
 
 # ------------------------------------------------------------------------------------------------------------- telling

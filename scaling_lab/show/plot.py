@@ -38,10 +38,12 @@ if TYPE_CHECKING:
     from ..decide.critical import CriticalBatch, Level
     from ..decide.extrapolate import Extrapolation
     from ..decide.forecast import RunForecast
+    from ..decide.gains import Gain, Losses
     from ..decide.hparams import Hparams, RuleCurve
     from ..decide.hpgrid import GridReport
     from ..decide.isoflop import IsoFlop, Profile
     from ..decide.noise import NoiseScale
+    from ..decide.optimize import Optimum, Shares
     from ..decide.pools import PoolChoice, SetCurve
     from ..decide.refits import Choice
     from ..decide.retention import Retention
@@ -1312,3 +1314,110 @@ def _looks_back(axes: Axes, found: RunForecast) -> None:
     at = np.array([look.step for look in found.looks])
     value, low, high = (np.array([getattr(look, name) for look in found.looks]) for name in ("loss", "low", "high"))
     _bars(axes, at, value, low, high, color=GREEN, label="forecast of the last point, from here")
+
+
+# ---------------------------------------------------------------------------------------------------------- optimize
+
+# As many families are drawn as stay apart.
+_DRAWN = 5
+
+
+def draw_optimum(found: Optimum) -> Drawing:
+    """The best schedules, and beside them what each wins: by the law, and as it is likely to come true."""
+    shown = [*found.best[:_DRAWN], *(best for best in (found.free, found.steep) if best is not None)]
+    with _style():
+        figure = _empty(WIDTH, 4.6)
+        left, right = figure.subplots(1, 2, width_ratios=[1.7, 1])
+        steps = np.unique(np.round(np.linspace(0, found.total, _PLACES)))
+        left.plot(steps, found.against.at(steps), color=GREY, linewidth=1.6, label=f"{found.against.name} (reference)")
+        for i, best in enumerate(shown):
+            free = best.gap is not None
+            style = {"color": BLACK if free else _LINES[i], "linestyle": ":" if best is found.steep else "-"}
+            left.plot(steps, best.schedule.at(steps), linewidth=1.7, label=best.family, **style)
+            _gain_bar(right, i, best.gain, BLACK if free else _LINES[i])
+        _step_axes(left, found.total, found.peak)
+        right.axvline(0.0, color=GREY, linewidth=0.9)
+        right.set(ylim=(len(shown) - 0.5, -0.5), yticks=range(len(shown)), xlabel="gain (nats/token)")
+        right.set_yticklabels([best.family for best in shown])
+        right.plot([], [], marker="o", linestyle="none", markerfacecolor="white", color=BLACK, label="by the law")
+        right.plot([], [], marker="o", color=BLACK, label=f"likely, {words.percent(found.level)} interval")
+        _both_legends(figure, left, right)
+    best = found.best[0]
+    text = (
+        f"Lowest: {best.schedule}, loss {best.loss:.4f}; its gain is {best.gain.raw:.4f} nats by the law and likely "
+        f"{best.gain.expected:.4f} ({best.gain.low:.4f} to {best.gain.high:.4f})."
+    )
+    return Drawing(figure, f"Best schedules of {found.total:,} steps", text)
+
+
+def _gain_bar(axes: Axes, place: int, gain: Gain, color: str) -> None:
+    axes.plot([gain.low, gain.high], [place, place], color=color, linewidth=2.0)
+    axes.plot([gain.expected], [place], marker="o", color=color)
+    axes.plot([gain.raw], [place], marker="o", color=color, markerfacecolor="white")
+
+
+def _step_axes(axes: Axes, total: float, peak: float) -> None:
+    axes.set(xlim=(0, total), ylim=(0, 1.04 * peak), xlabel="step", ylabel="learning rate")
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
+    axes.xaxis.set_major_formatter(lambda value, _: format_quantity(value) if value >= 1e3 else f"{value:g}")
+    axes.yaxis.set_major_formatter(lambda value, _: _plain_rate(value))
+
+
+def _both_legends(figure: Figure, *panels: Axes) -> None:
+    """One legend under several panels."""
+    parts = [axes.get_legend_handles_labels() for axes in panels]
+    handles, labels = ([item for part in parts for item in part[i]] for i in (0, 1))
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(handles)))
+
+
+def draw_schedule_losses(found: Losses, paths: Sequence[tuple[Floats, Floats]]) -> Drawing:
+    """The rates of schedules, the losses under them by the law, and what each wins over the first."""
+    with _style():
+        figure = _empty(WIDTH, 5.6)
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.5])
+        for i, (entry, (steps, losses)) in enumerate(zip(found.each, paths, strict=True)):
+            style = {"color": _LINES[i % len(_LINES)], "linestyle": _DASHES[i // len(_LINES) % len(_DASHES)]}
+            every = np.unique(np.round(np.linspace(0, entry.schedule.total, _PLACES)))
+            above.plot(every, entry.schedule.at(every), linewidth=1.6, **style)
+            below.plot(steps, losses, linewidth=1.6, label=words.clean(entry.label), **style)
+            _bars(
+                below, *(np.array([v]) for v in (entry.step, entry.loss, entry.low, entry.high)), color=style["color"]
+            )
+        longest = max(entry.schedule.total for entry in found.each)
+        _step_axes(above, longest, max(entry.schedule.lr_max for entry in found.each))
+        above.set_xlabel("")
+        # The end is what is compared: what comes before would flatten it.
+        late = [losses[steps >= 0.4 * entry.step] for entry, (steps, losses) in zip(found.each, paths, strict=True)]
+        low, high = (np.array([getattr(entry, end) for entry in found.each]) for end in ("low", "high"))
+        below.set(ylim=_room(*late, low, high), xlim=(0, 1.02 * longest), xlabel="step", ylabel="loss (nats/token)")
+        _legend(figure, below, 2)
+    text = "; ".join(f"{entry.label}: {entry.loss:.4f} at step {entry.step:,}" for entry in found.each)
+    return Drawing(figure, f"Losses by {found.law}", f"{text}.")
+
+
+def draw_shares(found: Shares) -> Drawing:
+    """The loss against the share that anneals for each length, and the best share against the length."""
+    with _style():
+        figure = _empty(WIDTH, 4.2)
+        left, right = figure.subplots(1, 2)
+        colors = SIZES(np.linspace(0.0, 1.0, len(found.each)))
+        for one, color in zip(found.each, colors, strict=True):
+            left.plot(100 * one.shares, 1e3 * (one.losses - one.loss), color=color, linewidth=1.6)
+            left.plot([100 * one.share], [0.0], marker="o", color=color, label=f"{format_quantity(one.total)} steps")
+        widest = max(one.high for one in found.each)
+        inside = [1e3 * float(np.interp(min(1.0, 2 * widest), one.shares, one.losses - one.loss)) for one in found.each]
+        left.set(xlim=(0, 100 * min(1.0, 2 * widest)), ylim=(-0.03 * max(inside), max(inside)))
+        left.set(xlabel="share that anneals (%)", ylabel="loss above the best (millinats)")
+        totals = np.array([one.total for one in found.each], dtype=float)
+        low, best, high = (
+            100 * np.array([getattr(one, end) for one in found.each]) for end in ("low", "share", "high")
+        )
+        right.fill_between(totals, low, high, color=BLUE, alpha=0.2, linewidth=0)
+        right.plot(totals, best, color=BLUE, marker="o")
+        right.set_xscale("log")
+        right.xaxis.set_major_formatter(lambda value, _: format_quantity(value))
+        right.xaxis.set_minor_formatter(ticker.NullFormatter())
+        right.set(ylim=(0, 1.05 * float(high.max())), xlabel="steps", ylabel="best share (%), and as good by seeds")
+        _legend(figure, left, 4)
+    text = "; ".join(f"{one.total:,} steps: {words.percent(one.share)}" for one in found.each)
+    return Drawing(figure, "Best share to anneal in", f"{text}.")
