@@ -31,8 +31,9 @@ AUTO = "auto-curve"
 LEAST_POINTS = 5
 # A logged learning rate agrees with the schedule where it is within this share of the peak, one step early or late.
 RATE_TOLERANCE = 0.02
-# A point this many standard deviations off the median of its neighbours, with points behind it, is a spike.
-SPIKE, NEIGHBOURS = 8.0, 9
+# A point this many standard deviations and this share of the loss off the median of its neighbours, with points behind
+# it, is a spike.
+SPIKE, LEAST_SPIKE, NEIGHBOURS = 8.0, 5e-3, 9
 # Places of a forecast, besides those asked for.
 PLACES = 60
 # Shares of the points so far after which --look-back makes its forecasts.
@@ -228,7 +229,7 @@ def _members(fit: CurveFit | None, law: str) -> Callable[[Curve, Floats, Floats]
     if fit is not None:
         if law not in (AUTO, fit.law):
             raise UsageError(f"--law {law}: the fit is of {fit.law}; leave --law out")
-        return lambda curve, step, loss: [shapes_of(fit, _level(loss), curve.params)]
+        return lambda curve, step, loss: shapes_of(fit, _level(loss), curve.params)
     if law not in (AUTO, *ALONE):
         raise UsageError(f"--law {law!r}: {nearest(law, (AUTO, *ALONE))}; other laws of curves need --fit FIT.json")
     laws = ALONE if law == AUTO else (law,)
@@ -475,7 +476,7 @@ def spikes(step: Floats, loss: Floats) -> NDArray[np.bool_]:
     windows = np.lib.stride_tricks.sliding_window_view(loss, NEIGHBOURS)
     off[half:-half] = loss[half:-half] - np.median(windows, axis=1)
     sd = 1.4826 * float(np.median(np.abs(off[half:-half])))
-    return np.abs(off) > max(SPIKE * sd, 1e-3 * float(np.abs(loss[-1])))
+    return np.abs(off) > max(SPIKE * sd, LEAST_SPIKE * float(np.abs(loss[-1])))
 
 
 # --------------------------------------------------------------------------------------------------------- following it

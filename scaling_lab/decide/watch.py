@@ -28,6 +28,8 @@ HOLD = 4.0
 OUTSIDE = 1.645
 # A jump is a step of this share of the distance that then changes by less than that; a divergence rises to the last.
 JUMP, SETTLED, STILL = 0.6, 0.5, 0.8
+# What kind it is shows in so many stretches; later ones are far from the forecast that was made before it.
+NAMED_BY = 8
 # Groups of points behind the forecast of a stretch: fewer than of the forecast itself, which is made once.
 WATCH_BINS = 60
 
@@ -156,7 +158,7 @@ class Watch:
         found = self._from(step[before], loss[before], place)
         off = level - found.quantiles(0.5)
         score = float(found.score(level)[-1])
-        kind, begins = _kind(off, level, float(np.median(loss[before][-3:])))
+        kind, begins = _kind(off[:NAMED_BY], level[:NAMED_BY], float(np.median(loss[before][-3:])))
         return Left(kind, float(edges[there.nonzero()[0][begins]]), told, float(off[-1]), score)
 
 

@@ -51,20 +51,26 @@ RATE_C, RATE_C_SD = 1.5, 1.0
 # Level and what is left above it, over the loss of the last points: wide enough for any run that has begun to learn.
 LEVEL, LEVEL_SD, LEFT, LEFT_SD = 0.9, 0.3, 0.1, 0.3
 # How far a run of the same size and batch may lie from a fit of others: its level over its loss, its trend and gain
-# over theirs.
+# over theirs. How much of that level and trend it takes (none but noise for the same data, all for other data) is what
+# the points decide.
 SHIFT, TREND, GAIN = 0.03, 0.1, 0.15
+APART = (0.02, 0.15, 1.0)
 ALONE = ("annealing", "multi-power")
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """Guesses (M,) of a law's exponents and windows by name, with the mean and sd (M, J) of its linear coefficients."""
+    """Guesses (M,) of a law's exponents and windows by name, with the mean and sd (M, J) of its linear coefficients.
+
+    `weight` is what all of them weigh beforehand against those of other laws.
+    """
 
     law: Law
     params: Mapping[str, Floats]
     mean: Floats
     sd: Floats
     size: float | None = None
+    weight: float = 1.0
 
     @cached_property
     def gain(self) -> str | None:
@@ -94,21 +100,33 @@ def shapes_alone(law: str, history: History, area: float, loss: float) -> Shapes
     return Shapes(CURVE_LAWS[law], params, mean, sd)
 
 
-def shapes_of(fit: CurveFit, loss: float, size: float | None = None) -> Shapes:
-    """The draws of a fit as guesses of another run of the same size and batch; raises UsageError without its size."""
-    law = fit.entry
+def shapes_of(fit: CurveFit, loss: float, size: float | None = None) -> list[Shapes]:
+    """The draws of a fit as guesses of another run of the same size and batch.
+
+    Each member of auto-curve has its own, and so has each of APART. Raises UsageError where the law is of several
+    sizes and `size` is not said.
+    """
+    parts = [(m.law, m.draws, m.weight) for m in fit.members] or [(fit.entry, fit.draws, 1.0)]
+    return [
+        _shapes_of(law, draws, weight / len(APART), loss, size, apart)
+        for law, draws, weight in parts
+        for apart in APART
+        if weight > 0
+    ]
+
+
+def _shapes_of(law: Law, draws: Floats, weight: float, loss: float, size: float | None, apart: float) -> Shapes:
     if "params" in law.inputs and size is None:
         raise UsageError(f"{law.name} is of models of several sizes: the curve needs its size (column params)")
-    every = max(1, len(fit.draws) // (2 * SHAPES))
-    draws = fit.draws[::every]
+    draws = draws[:: max(1, len(draws) // SHAPES)]
     column = {name: draws[:, i] for i, name in enumerate(law.names)}
     sd = []
     for name in law.linear:
-        share = GAIN if name == law.linear[-1] and name in ("B", "C") else TREND
-        sd.append(np.full(len(draws), SHIFT * loss) if name == "L0" else share * np.abs(column[name]))
+        share = GAIN if name == law.linear[-1] and name in ("B", "C") else apart * TREND
+        sd.append(np.full(len(draws), apart * SHIFT * loss) if name == "L0" else share * np.abs(column[name]))
     mean = np.column_stack([column[name] for name in law.linear])
     rest = {name: values for name, values in column.items() if name not in law.linear}
-    return Shapes(law, rest, mean, np.column_stack(sd), size)
+    return Shapes(law, rest, mean, np.column_stack(sd), size, weight)
 
 
 def _columns(shapes: Shapes, points: Points) -> tuple[Floats, Floats]:
@@ -345,7 +363,7 @@ def _solve(
     best = (cov @ side[:, :, None])[:, :, 0]
     fit = np.einsum("mn,mn->m", off, off) - np.einsum("mj,mj->m", side, best)
     weight = -0.5 * fit - 0.5 * np.linalg.slogdet(precision)[1] - np.log(np.diag(factor)).sum()
-    weight = weight + _positive(shapes, best, cov)
+    weight = weight + _positive(shapes, best, cov) + np.log(shapes.weight / members)
     ahead = basis[:, n:] - (turned @ across).transpose(0, 2, 1)
     mean = base[:, n:] + off @ across + np.einsum("mtj,mj->mt", ahead, best)
     var = left + np.einsum("mtj,mjk,mtk->mt", ahead, cov, ahead)
