@@ -32,6 +32,8 @@ FREE_FORM = "file"
 # A table of more updates than this is of tokens, not of steps; its rates alone would fill a gigabyte.
 MOST_UPDATES = 10**8
 BETWEEN = ("linear", "constant")
+# Sums of squares of rates of any schedule stay finite, and above zero.
+LEAST_PEAK = 1e-100
 _ALIASES = {
     "wsd-linear": "wsd",
     "trapezoid": "wsd",
@@ -102,8 +104,7 @@ class Schedule:
             raise BadInput(f"{self.name} is a formula and takes no rates", fix=f"name it {FREE_FORM!r}")
         for name in ("lr_max", "floor", "decay", "warmup_from"):
             put(self, name, _finite(getattr(self, name), name))
-        if self.lr_max <= 0:
-            raise BadInput(f"lr_max = {self.lr_max:g}: a learning rate of zero or below trains nothing")
+        _check_peak(self.lr_max, "lr_max")
         kind = SCHEDULES[self.name]
         if not 0 <= self.floor <= 1:
             raise BadInput(f"floor = {self.floor:g} must lie in 0 … 1: it is the last rate over the peak")
@@ -302,6 +303,15 @@ def _finite(value: Any, name: str) -> float:
     return number
 
 
+def _check_peak(peak: float, name: str) -> None:
+    if peak <= 0:
+        raise BadInput(f"{name} = {peak:g}: a learning rate of zero or below trains nothing")
+    if not LEAST_PEAK <= peak <= 1 / LEAST_PEAK:
+        raise BadInput(
+            f"{name} = {peak:g} is no learning rate of any run: it must lie in {LEAST_PEAK:g} … {1 / LEAST_PEAK:g}"
+        )
+
+
 def _whole(value: Any, name: str, least: int) -> int:
     number = _finite(value, name)
     if number != round(number) or number < least:
@@ -360,6 +370,7 @@ def _free_form(schedule: Schedule) -> None:
         raise BadInput("a learning rate is negative or no finite number", column="lr")
     if not any(rates):
         raise BadInput("the learning rate is zero at every step", column="lr", fix="give the rates that trained")
+    _check_peak(max(rates), "the highest rate")
     put(schedule, "rates", rates)
     put(schedule, "knots", knots)
     put(schedule, "lr_max", max(rates))

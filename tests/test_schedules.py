@@ -411,6 +411,8 @@ def test_rates_of_every_update_are_a_schedule() -> None:
         ({"steps": [math.nan]}, "outside 0 … 100"),
         ({"lr_max": 0.0}, "a learning rate of zero"),
         ({"lr_max": -1.0}, "lr_max = -1"),
+        ({"lr_max": 1e-320}, "lr_max = 9.99989e-321 is no learning rate of any run"),
+        ({"lr_max": 1e308}, "must lie in 1e-100 … 1e.100"),
         ({"lr_max": math.nan}, "lr_max = nan"),
         ({"total": 0}, "total = 0 is not a whole number of steps"),
         ({"total": 10.5}, "total = 10.5 is not a whole number"),

@@ -16,7 +16,7 @@ from ..engine.result import Notice
 from ..errors import BadInput, UsageError, nearest
 from ..files import sha256_file
 from ..quantities import ALIASES, format_quantity
-from ..schedules import FREE_FORM, MOST_UPDATES, SCHEDULES, Schedule, file_of, left_out
+from ..schedules import FREE_FORM, LEAST_PEAK, MOST_UPDATES, SCHEDULES, Schedule, file_of, left_out
 from ..smoothing import smoothed
 from ..tables import Table, read_table
 from ..tables.table import own_numbers
@@ -241,8 +241,8 @@ def rank_schedules(
     bound asks for. The bound is of convex problems and knows no loss: it ranks, it predicts nothing.
     """
     listed = list_schedules(specs, **defaults)
-    if tuned_lr is not None and not (math.isfinite(tuned_lr) and tuned_lr > 0):
-        raise UsageError(f"--tuned-lr {tuned_lr:g} is not a rate above zero")
+    if tuned_lr is not None and not LEAST_PEAK <= tuned_lr <= 1 / LEAST_PEAK:
+        raise UsageError(f"--tuned-lr {tuned_lr:g} is not a rate above zero that a run can have")
     bounds = [bound(entry.rates, distance=distance) for entry in listed.each]
     peaks = [_peak(entry.schedule, found) for entry, found in zip(listed.each, bounds, strict=True)]
     entries = [

@@ -109,11 +109,12 @@ def _ranking(listing: Listing) -> str:
 
 def refined(found: Refined) -> str:
     """What the refinement was made of, and the named schedule nearest to it."""
+    rise = f"warm-up of {words.percent(found.warmup)}" if round(found.warmup * found.schedule.total) else "no warm-up"
     rule = "1/G of L1 norms" if found.optimizer == "adam" else "1/G^2 of L2 norms"
     return prose(
         f"refined for {found.optimizer} (weights {rule}) from {words.plural(found.norms, 'gradient norm')}, smoothed: "
         f"{found.smooth}; arXiv:2310.07831",
-        f"nearest schedule with a name: {found.spec} (warm-up of {words.percent(found.warmup)}, exponent "
+        f"nearest schedule with a name: {found.spec} ({rise}, exponent "
         f"{found.exponent:.3g}; off by {words.percent(found.off)} of the peak, root mean square)",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -310,3 +311,33 @@ def test_a_log_that_can_t_be_refined_is_refused(tmp_path: Path) -> None:
     path.write_text("step,grad_norm\n1,oops\n2,1\n")
     with pytest.raises(BadInput, match="line 2, column grad_norm: 'oops' is no gradient norm"):
         refine_log(str(path), "grad_norm")
+
+
+# ---------------------------------------------------------------------------------------------------------- the edges
+
+
+def test_a_long_refined_schedule_is_the_same_at_fewer_knots() -> None:
+    norms = np.exp(np.random.default_rng(0).normal(size=900) * 0.2)
+    short, long = refined(norms, total=100_000), refined(norms, total=3_000_000)
+    assert len(long.schedule.knots) == len(short.schedule.knots) == 100_001
+    steps = np.arange(0, 100_001)
+    np.testing.assert_allclose(long.schedule.at(30 * steps), short.schedule.at(steps), atol=1e-12)
+    assert (long.warmup, long.exponent) == pytest.approx((short.warmup, short.exponent), rel=1e-9)
+
+
+def test_peaks_at_the_ends_of_what_a_rate_can_be_are_ranked() -> None:
+    ends = rank_schedules(["linear:total=10,lr_max=1e100", "linear:total=9,lr_max=1e-100"], tuned_lr=1e100)
+    assert all(
+        math.isfinite(e.bound.value) and e.kept is not None and math.isfinite(e.kept) for e in ends.each if e.bound
+    )
+    with pytest.raises(UsageError, match=r"--tuned-lr 1e.300 is not a rate"):
+        rank_schedules(["linear:total=10"], tuned_lr=1e300)
+
+
+def test_a_default_that_no_spec_takes_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"--floor 0\.1 is taken by none of the schedules"):
+        list_schedules(["constant", "8-1-1"], total=10, floor=0.1)
+    with pytest.raises(UsageError, match="--total 20 is taken by none"):
+        list_schedules(["cosine:steps=10"], total=20)
+    listed = list_schedules(["cosine:total=10", "constant"], total=20, floor=0.1, decay=0.3)
+    assert [(e.schedule.total, e.schedule.floor) for e in listed.each] == [(10, 0.1), (20, 0.0)]
