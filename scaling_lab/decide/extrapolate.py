@@ -53,6 +53,8 @@ MOST_ROWS, WIDEST = 400, 0.02
 # Points that an inner backtest needs, and the widest the objective is square to (times the noise).
 LEAST_POINTS, HUBER = 8, 2.0
 LEAST_WIDTH = 1e-3
+# Families nearer to each other than this share of the loss say the same.
+LEAST_SPREAD = 1e-5
 # How a full fit and one of an inner backtest are searched: starts, of which the best and random ones are followed.
 FULL = Settings(starts=300, polish=(8, 4), audit=4, bootstrap=0)
 INNER = Settings(starts=100, polish=(4, 2), audit=0, bootstrap=0)
@@ -225,8 +227,7 @@ def extrapolate(
     ahead_of = targets[targets > curve.x[-1]]
     families, left_out = _weighed(names, points, drop, ahead_of, asked=bool(family))
     if not families:
-        # All fail for want of points before anything else does.
-        raise NotEnoughData(len(window.x), 3, names[0], f" ({'; '.join(f'{n}: {w}' for n, w in left_out.items())})")
+        raise _none_fitted(names, left_out, window, curve)
     noise = _noise(families, curve.keep(curve.x >= begin))
     cuts = _cuts(points, drop)
     tested = max((curve.x[-1] / cut for cut in cuts), default=1.0)
@@ -246,6 +247,18 @@ def extrapolate(
         tested=float(tested),
         stop=stopped,
         warnings=_warnings(curve, way, begin, window, found, tested, left_out, bool(cuts), names),
+    )
+
+
+def _none_fitted(
+    names: Sequence[str], left_out: Mapping[str, str], window: Points, curve: OneCurve
+) -> NotEnoughData | DidNotConverge:
+    """Why no family was fitted: too few points for the one of fewest parameters, or what each says."""
+    need, name = min((len(get_law(_law_name(n, curve.input)).params) + 1, n) for n in names)
+    if len(window.x) < need:
+        return NotEnoughData(len(window.x), need, name, f" ({len(curve)} before --drop-first)")
+    return DidNotConverge(
+        f"{curve.name}: no family could be fitted ({'; '.join(f'{n}: {why}' for n, why in left_out.items())})"
     )
 
 
@@ -555,7 +568,7 @@ def _warnings(
             f"backtests tried a factor {tested:.3g} at most: the interval takes the error to go on growing as there"
         )
         found.append(("SL487", say))
-    wide = [a for a in ahead if a.families > max(a.drift, a.noise)]
+    wide = [a for a in ahead if a.families > max(a.drift, a.noise, LEAST_SPREAD)]
     if wide:
         say = (
             f"families that fit the curve about as well differ at {curve.place(wide[0].at)} by more than their own "
@@ -583,7 +596,7 @@ def _rises(curve: OneCurve, noise: float) -> bool:
     """Whether the later half of a curve lies above the earlier by more than its noise, of means, can do."""
     middle = len(curve) // 2
     early, later = np.log(curve.loss[:middle]), np.log(curve.loss[middle:])
-    doubt = 3.0 * max(noise, float(np.std(early)), 1e-9) * math.sqrt(1.0 / len(early) + 1.0 / len(later))
+    doubt = 3.0 * math.hypot(*(max(noise, float(np.std(half))) / math.sqrt(len(half)) for half in (early, later)))
     return bool(later.mean() - early.mean() > doubt)
 
 

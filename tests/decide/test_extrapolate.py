@@ -207,6 +207,9 @@ def test_far_short_lagging_rising_and_disagreeing_are_told() -> None:
     assert "SL491" in codes(extrapolate(planted(1e-3), 30_000, family=FEW, smooth="ema:0.9"))
     assert "SL491" not in codes(extrapolate(planted(1e-3), 30_000, family=FEW, smooth="window:5%"))
     rows = planted(1e-3)
+    rows.loc[[91, 94, 97], "loss"] *= 2.0  # spikes are no rise
+    assert "SL492" not in codes(extrapolate(rows, 30_000, family=FEW))
+    rows = planted(1e-3)
     rows.loc[80:, "loss"] += np.linspace(0, 0.3, 20)
     assert "SL492" in codes(extrapolate(rows, 30_000, family=FEW))
 
@@ -215,7 +218,7 @@ def test_a_family_of_more_parameters_than_points_is_left_out_and_said() -> None:
     found = extrapolate(planted().iloc[:4], 1_000, family=["lc:mmf", "lc:ilog2"], drop_first="0%")
     assert found.left_out == {"lc:mmf": "4 points, and it needs 5"}
     assert "lc:mmf is left out" in next(n.message for n in found.warnings if n.code == "SL489")
-    with pytest.raises(NotEnoughData, match="2 usable rows"):
+    with pytest.raises(NotEnoughData, match=r"2 usable rows.*lc:pow3.*at least 4"):
         extrapolate(planted().iloc[:2], 1_000, family=["lc:mmf", "lc:pow3"], drop_first="0%")
     with pytest.raises(NotEnoughData):
         extrapolate(planted().iloc[:1], 1_000)
