@@ -570,13 +570,28 @@ def draws_of(
         message = f"the parameters' doubt can't be told ({fault}): intervals hold the scatter about the law alone"
         return coordinates.to_array(theta[None, :]), (Notice("SL319", "warning", message),)
     steps = told.steps(DRAWS, rng)
-    priors = coordinates.law.priors
-    for i, p in enumerate(coordinates.free):
-        if prior is not None and not told.alive[i] and p.name in priors and priors[p.name].per_peak:
-            steps[:, i] = priors[p.name].sd * rng.standard_normal(DRAWS)
+    if prior is not None:
+        steps += _unseen(coordinates, theta, prior, told.alive, rng)
     with np.errstate(over="ignore"):
         drawn = coordinates.to_array(theta + steps)
     return drawn[np.isfinite(drawn).all(axis=1)], ()
+
+
+def _unseen(
+    coordinates: Coordinates, theta: Floats, prior: Known, alive: NDArray[np.bool_], rng: np.random.Generator
+) -> Floats:
+    """Steps (DRAWS, p) of what no curve moves, as uncertain as its prior.
+
+    Of annealing runs agree on C / (1 - momentum), what a fall is worth in the end, whatever the momentum is.
+    """
+    steps = np.zeros((DRAWS, len(theta)))
+    names = [p.name for p in coordinates.free]
+    for i in np.flatnonzero(~alive & np.isfinite(prior.sd)):
+        steps[:, i] = prior.sd[i] * rng.standard_normal(DRAWS)
+    if {"C", "momentum"} <= set(names) and not alive[names.index("C")]:
+        left = 1.0 - coordinates.to_params(theta + steps)["momentum"][:, 0]
+        steps[:, names.index("C")] += np.log(left / (1.0 - coordinates.to_params(theta[None, :])["momentum"][0, 0]))
+    return steps
 
 
 def _misfit(
