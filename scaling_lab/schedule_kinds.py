@@ -47,6 +47,10 @@ class Asked(Protocol):
     def __getitem__(self, setting: str) -> Any: ...
 
 
+# The least number above 0, which stands for "above 0" in the range of a setting.
+TINY = float(np.finfo(float).tiny)
+
+
 @dataclass(frozen=True)
 class Setting:
     """A further number of a schedule; `default` None must be given, `choices` are words instead of a number.
@@ -72,7 +76,8 @@ class Setting:
             raise BadInput(f"{place} = {value!r} is not a number")
         numbers = [float(v) for v in (value if isinstance(value, (tuple, list)) else (value,))]
         if not all(math.isfinite(v) and self.least <= v <= self.most for v in numbers) or not numbers:
-            raise BadInput(f"{place} = {written(value)} must be finite and lie in {self.least:g} … {self.most:g}")
+            low = "above 0 and up to" if self.least == TINY else f"in {self.least:g} …"
+            raise BadInput(f"{place} = {written(value)} must be finite and lie {low} {self.most:g}")
         if self.place and any(v > 1 and v != round(v) for v in numbers):
             raise BadInput(f"{place} = {written(value)} is neither a whole step nor, below 1, a share of all steps")
         if len(numbers) > 1 and not many:
@@ -389,8 +394,7 @@ def _check_rewarm(schedule: Asked) -> None:
 
 _FLOOR, _BOTH = frozenset({"floor"}), frozenset({"floor", "decay"})
 _HAEGELE = "Hägele et al. 2024, arXiv:2405.18392"
-_TINY = float(np.finfo(float).tiny)
-_Q = Setting(1.5, "exponent of the decay", _TINY, 100.0)
+_Q = Setting(1.5, "exponent of the decay", TINY, 100.0)
 _CYCLES = {
     "cycles": Setting(4.0, "cycles in the steps after the warm-up", 1, 1e6),
     "mult": Setting(1.0, "length of each cycle over the one before", 1e-3, 1e3),
@@ -421,10 +425,10 @@ SCHEDULES: dict[str, Kind] = {
         "(p0**c-1)/(p0-1), c = (1+cos(pi*x))/2; floor",
         "sharpDARTS, arXiv:1903.09900",
         _FLOOR,
-        {"p0": Setting(10.0, "its base: 1 gives the cosine (10 for ImageNet, 2 for CIFAR)", _TINY, 1e300)},
+        {"p0": Setting(10.0, "its base: 1 gives the cosine (10 for ImageNet, 2 for CIFAR)", TINY, 1e300)},
     ),
     "poly": Kind(
-        _poly, "floor + (1-floor)*(1-x)**q", "-", _FLOOR, {"q": Setting(1.0, "exponent of the decay", _TINY, 100.0)}
+        _poly, "floor + (1-floor)*(1-x)**q", "-", _FLOOR, {"q": Setting(1.0, "exponent of the decay", TINY, 100.0)}
     ),
     "exp": Kind(_exp, "floor**x", "-", _FLOOR, check=_has_floor),
     "wsd": _wsd("linear", "1-y"),
@@ -461,7 +465,7 @@ SCHEDULES: dict[str, Kind] = {
         "1, then each share `to` from its step `at` on",
         "DeepSeek LLM, arXiv:2401.02954 (80/10/10)",
         settings={
-            "at": Setting((0.8, 0.9), f"where it drops: {_SECOND_TIME}", 1e-9, 1e15, place=True),
+            "at": Setting((0.8, 0.9), f"where it drops: {_SECOND_TIME}", 0.0, 1e15, place=True),
             "to": Setting((math.sqrt(0.1), 0.1), "the rate after each drop, over the peak", 0.0, 1e6),
         },
         check=_check_multistep,
@@ -471,7 +475,7 @@ SCHEDULES: dict[str, Kind] = {
         "1, then a tenth more at 30, 60 and 90 %",
         "-",
         settings={
-            "at": Setting((0.3, 0.6, 0.9), f"where it drops: {_SECOND_TIME}", 1e-9, 1e15, place=True),
+            "at": Setting((0.3, 0.6, 0.9), f"where it drops: {_SECOND_TIME}", 0.0, 1e15, place=True),
             "to": Setting((0.1, 0.01, 0.001), "the rate after each drop, over the peak", 0.0, 1e6),
         },
         check=_check_multistep,
@@ -481,7 +485,7 @@ SCHEDULES: dict[str, Kind] = {
         "1, then `second` from step `switch` on",
         "Luo et al. 2025, arXiv:2503.12811",
         settings={
-            "switch": Setting(0.5, f"where the second stage begins: {_SECOND_TIME}", 1e-9, 1e15, place=True),
+            "switch": Setting(0.5, f"where the second stage begins: {_SECOND_TIME}", 0.0, 1e15, place=True),
             "second": Setting(0.3, "the second rate over the peak", 0.0, 1e6),
         },
         check=_check_two_stage,
@@ -513,7 +517,7 @@ SCHEDULES: dict[str, Kind] = {
         "Shen et al. 2024, arXiv:2408.13359",
         _BOTH,
         {
-            "a": Setting(4.0, "amplitude for one sequence", _TINY, 1e12),
+            "a": Setting(4.0, "amplitude for one sequence", TINY, 1e12),
             "b": Setting(-0.51, "exponent of the tokens", -10.0, 0.0),
             "batch": Setting(None, "sequences in a batch", 1e-9, 1e12),
             "seq_len": Setting(4096.0, "tokens in a sequence", 1, 1e12),
@@ -551,7 +555,7 @@ SCHEDULES: dict[str, Kind] = {
         "Gupta et al. 2023, arXiv:2308.04014",
         _FLOOR,
         {
-            "switch": Setting(0.5, f"where the new data begins: {_SECOND_TIME}", 1e-9, 1e15, place=True),
+            "switch": Setting(0.5, f"where the new data begins: {_SECOND_TIME}", 0.0, 1e15, place=True),
             "rewarm": Setting(0.01, f"length of the re-warming: {_SECOND_TIME}", 0.0, 1e15, place=True),
             "start": Setting(0.0, "where the re-warming starts, over the first peak", 0.0, 1e6),
             "peak": Setting(1.0, "the second peak over the first", 1e-12, 1e6),

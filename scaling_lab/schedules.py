@@ -109,7 +109,10 @@ class Schedule:
         if not 0 <= self.floor <= 1:
             raise BadInput(f"floor = {self.floor:g} must lie in 0 … 1: it is the last rate over the peak")
         if not 0 <= self.decay <= 1:
-            raise BadInput(f"decay = {self.decay:g} must lie above 0 and up to 1: it is a share of the steps")
+            raise BadInput(
+                f"decay = {self.decay:g} must lie above 0 and up to 1: it is a share of the steps",
+                fix="a spec takes steps as decay_steps",
+            )
         if not 0 <= self.warmup_from <= 1:
             raise BadInput(f"warmup_from = {self.warmup_from:g} must lie in 0 … 1: it is a share of the peak")
         for name in {"floor", "decay"} - kind.uses:
@@ -323,7 +326,10 @@ def _warmup(value: Any, total: Any) -> int:
     """Steps of a warm-up given as steps, or below 1 as a share of all steps."""
     number = _finite(value, "warmup")
     if 0 < number < 1:
-        return round(number * _finite(total, "total"))
+        steps = round(number * _finite(total, "total"))
+        if not steps:
+            raise BadInput(f"warmup = {number:g} of {total:g} steps is less than one", fix="leave it out, or give more")
+        return steps
     return _whole(number, "warmup", least=0)
 
 
