@@ -72,7 +72,8 @@ def optimize(
     ] = None,
     free: Annotated[bool, typer.Option("--free/--no-free", help="Also the best of all rates that never rise.")] = True,
     against: Annotated[
-        str | None, typer.Option("--against", metavar="SPEC", help="What gains are over (default cosine:floor=0.1).")
+        str | None,
+        typer.Option("--against", metavar="SPEC", help="What gains are over (default: a cosine to a tenth)."),
     ] = None,
     fractions: Annotated[
         str | None,
@@ -196,11 +197,10 @@ def _optimum(
     fit: CurveFit, steps: float | None, family: list[str] | None, free: bool, against: str | None, level: float,
     shared: dict[str, Any],
 ) -> Optimum:  # fmt: skip
-    from ..decide.optimize import AGAINST, optimize_schedule
+    from ..decide.optimize import optimize_schedule
 
     if steps is None:
         raise UsageError("give --steps, the length of the run (or --fractions 10K,20K,50K)")
-    against = AGAINST if against is None else against
     total = _whole(steps, "--steps")
     return optimize_schedule(fit, total, families=family, free=free, against=against, level=level, **shared)
 

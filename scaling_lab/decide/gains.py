@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..engine.result import Notice
 from ..errors import BadInput, LabError, UsageError
 from ..histories import History
 from ..quantities import format_quantity
-from ..schedules import Schedule
+from ..schedules import Schedule, left_out
 from ..tables import Curve, Curves
 from .schedules import Listing, list_schedules
 
@@ -341,16 +341,19 @@ def schedule_losses(
     curves say nothing, and for a step outside a schedule.
     """
     check_level(level)
-    listing = list_schedules(specs, **filled(fit, defaults))
+    listing = _listed(fit, specs, defaults)
+    for listed in listing.each:
+        check_peak(fit, listed.schedule.lr_max, listed.label)
+        if at_step is not None and not listed.schedule.warmup_steps < at_step <= listed.schedule.total:
+            raise UsageError(
+                f"--at-step {at_step} lies outside the {listed.schedule.total} steps of {listed.label}, or in its warm-up"
+            )
     bias = measure_bias(fit)
     entries: list[Entry] = []
     drawn: list[Floats] = []
     for listed in listing.each:
         made = listed.schedule
-        check_peak(fit, made.lr_max, listed.label)
         step = made.total if at_step is None else at_step
-        if not 1 <= step <= made.total:
-            raise UsageError(f"--at-step {step} lies outside the {made.total} steps of {listed.label}")
         history = fit.history(made)
         found = fit.forecast(history, [step], level, params)
         drawn.append(fit.at_draws(history, [step], params)[:, 0])
@@ -385,13 +388,40 @@ def check_level(level: float) -> None:
         raise UsageError(f"--level {level:g} is not between 0 and 1")
 
 
-def filled(fit: CurveFit, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a schedule, those that are None taken from the fitted curves: their peak, and their one warm-up."""
+def _listed(fit: CurveFit, specs: Sequence[str | Schedule], fields: Mapping[str, Any]) -> Listing:
+    """The schedules, what neither they nor the fields say taken from the fitted curves: peak and warm-up.
+
+    A file that rises to its peak from the first step on has its warm-up there. A fault of a spec is a UsageError.
+    """
     known = {name: value for name, value in fields.items() if value is not None}
-    known.setdefault("lr_max", fit.peak)
-    if "warmup" not in known:
-        known["warmup"] = own_warmup(fit)
-    return known
+    try:
+        missing = {name for spec in specs if isinstance(spec, str) for name in left_out(spec)} - set(known)
+        if "lr_max" in missing:
+            known["lr_max"] = fit.peak
+        if "warmup" in missing:
+            known["warmup"] = own_warmup(fit)
+        listing = list_schedules(specs, **known)
+    except BadInput as fault:
+        if fault.file is not None:
+            raise
+        raise UsageError(str(fault)) from None
+    each, notes = [], list(listing.notes)
+    for listed in listing.each:
+        rise = _rise(listed.schedule)
+        if rise:
+            notes.append(f"{listed.label}: its first {rise:,} steps rise to the peak, and are taken for its warm-up")
+            listed = replace(listed, schedule=replace(listed.schedule, warmup_steps=rise))
+        each.append(listed)
+    return replace(listing, each=tuple(each), notes=tuple(notes))
+
+
+def _rise(schedule: Schedule) -> int:
+    """Steps of the rise that a free form without a stated warm-up begins with; none where it does not rise."""
+    if schedule.kind is not None or schedule.warmup_steps:
+        return 0
+    rates = schedule.updates()
+    top = int(np.argmax(rates >= rates.max() * (1 - 1e-9)))
+    return top + 1 if top and bool((np.diff(rates[: top + 1]) > 0).all()) and top + 1 < len(rates) else 0
 
 
 def own_warmup(fit: CurveFit) -> int:

@@ -59,15 +59,13 @@ FAMILIES = (
     "wsd-mirror-cosine", "wsd-power",
 )  # fmt: skip
 MORE_FAMILIES = ("exp", "cosine-power", "two-stage")
-AGAINST = "cosine:floor=0.1"
+# The last rate over the peak of the cosine that gains are over: what most published runs fall to.
+AGAINST = 0.1
 # The free form: rounds in which pieces are made short where the rate falls, steps of a round, and the nats that no
 # step along the gradient could still win.
 ROUNDS, STEPS, ENOUGH = 4, 500, 1e-7
-# Places where a staircase may fall at first, the least fall that counts as one, and the nats by which it is the same as
-# the free form.
-STAIRS, LEAST_FALL, SAME = 100, 1e-3, 2e-5
-# A loss in these units is of the size that scipy's tolerances are made for.
-IN_UNITS = 100.0
+# Stairs of a staircase at most, the nats that one more is added for, and those by which it is the free form itself.
+MOST_STAIRS, LEAST_WON, SAME = 6, 1e-5, 2e-5
 # Of the peak: what falls within SUDDEN_STEPS of a free form is told of as sudden; below ZERO a rate counts as none.
 SUDDEN, SUDDEN_STEPS, ZERO = 0.3, 2, 1e-3
 # A step along the imaginary axis, too small to move the real part by.
@@ -93,7 +91,9 @@ class Setup:
     def warm(self) -> tuple[Floats, Floats, float]:
         """Edges and rates of the warm-up's pieces, and the area before them."""
         if self.fit.warmup == "included" and self.warmup_steps:
-            edges = np.unique(np.round(np.linspace(0, self.warmup_steps, WARM + 1)))
+            # Its first updates each alone: what a drop is worth may hang on the area so far.
+            later = np.geomspace(WARM, max(self.warmup_steps, WARM), WARM + 1)
+            edges = np.unique(np.round(np.minimum(np.concatenate([np.arange(WARM), later]), self.warmup_steps)))
             return edges[:-1], self.peak * edges[:-1] / self.warmup_steps, 0.0
         flat = Schedule("constant", self.total, self.peak, self.warmup_steps)
         area = History(flat.updates(), self.warmup_steps, self.fit.warmup).areas[self.warmup_steps]
@@ -177,8 +177,9 @@ class Best:
     """The best member of a family, its loss with the interval, and how much lower it is than the reference's.
 
     `edges` names the numbers that lie at an end of what was searched. A free form has `gap`, the nats that no further
-    step could win by the law's slope there, `sudden`, the share of the peak that falls within two steps, `idle`, the
-    steps at no rate, and `like`, the nearest schedule with a name, off by `off` of the peak (root mean square).
+    step could win by the law's slope there (of a staircase, what its last stair won), `sudden`, the share of the peak
+    that falls within two steps, `idle`, the steps at no rate, and `like`, the nearest schedule with a name, off by
+    `off` of the peak (root mean square).
     """
 
     family: str
@@ -270,7 +271,7 @@ def optimize_schedule(
     min_decay: int | None = None,
     families: Sequence[str] | None = None,
     free: bool = True,
-    against: str = AGAINST,
+    against: str | None = None,
     level: float = 0.9,
     params: float | None = None,
 ) -> Optimum:
@@ -285,13 +286,14 @@ def optimize_schedule(
     setup = setup_of(fit, steps, peak, warmup, params)
     floor = _floor(setup, final_lr)
     least = _least_decay(setup, min_decay)
-    reference = Schedule.parse(against, **_reference_fields(setup, floor))
+    reference = _reference(setup, against, floor)
     if reference.total != setup.total:
         raise UsageError(f"--against {against} has {reference.total} steps, and the run {setup.total}")
-    check_peak(fit, reference.lr_max, against)
+    check_peak(fit, reference.lr_max, "--against")
+    names = _names(families)
     bias = measure_bias(fit)
     told = _Telling(setup, bias, level, reference)
-    found = [told.best(name, *_best_of(setup, name, floor, least)) for name in _names(families)]
+    found = [told.best(name, *_best_of(setup, name, floor, least)) for name in names]
     found.sort(key=lambda best: best.loss)
     freed, steep = _free(setup, found, floor or 0.0, min_decay, told) if free and fit.law != PIECED else (None, None)
     warnings = (
@@ -352,9 +354,17 @@ def _least_decay(setup: Setup, min_decay: int | None) -> float:
     return min_decay / left
 
 
-def _reference_fields(setup: Setup, floor: float | None) -> dict[str, Any]:
+def _reference(setup: Setup, against: str | None, floor: float | None) -> Schedule:
+    """What gains are over: a cosine to the last rate that is held, else to a tenth of the peak, unless it is named."""
     own: dict[str, Any] = {"total": setup.total, "lr_max": setup.peak, "warmup_steps": setup.warmup_steps}
-    return own if floor is None else own | {"floor": floor}
+    if against is None:
+        return Schedule("cosine", **own, floor=AGAINST if floor is None else floor)
+    try:
+        return Schedule.parse(against, **own)
+    except BadInput as fault:
+        if fault.file is not None:
+            raise
+        raise UsageError(f"--against {fault}") from None
 
 
 @dataclass(frozen=True)
@@ -487,10 +497,9 @@ def _free(
     smooth = _described(setup, told, "free", edges, rates, gap)
     if min_decay is not None:
         return smooth, None
-    steps, stairs, rest = staircase(setup, edges, rates, floor)
-    steep = _described(setup, told, "staircase", steps, stairs, rest)
+    steep = _described(setup, told, "staircase", *staircase(setup, floor))
     if abs(steep.loss - smooth.loss) < SAME:
-        return replace(steep, family="free"), None
+        return replace(steep, family="free", gap=gap), None
     return smooth, steep if steep.loss < smooth.loss else None
 
 
@@ -509,80 +518,60 @@ def _described(setup: Setup, told: _Telling, name: str, edges: Floats, rates: Fl
     )
 
 
-def staircase(setup: Setup, edges: Floats, rates: Floats, floor: float = 0.0) -> tuple[Floats, Floats, float]:
-    """Edges, rates and what the slope could still win, as `free_form`, of the best schedule of falls of one step each.
+def staircase(setup: Setup, floor: float = 0.0) -> tuple[Floats, Floats, float]:
+    """Edges, rates and what the last stair won, of the best schedule of a few falls of one step each.
 
-    The search begins at the rates (K + 1,) at edges (K + 1,), and looks ever nearer to where the rate falls.
-    """
-    apart = max((setup.total - setup.warmup_steps) // STAIRS, 1)
-    places = np.arange(setup.warmup_steps, setup.total, apart, dtype=float)
-    single = 0.9 * (1.0 - floor) * np.eye(len(places))
-    ends = setup.losses(_steps_at(setup, places), _stairs(setup, places, single))
-    begun = [single[int(np.argmin(ends))], _at_places(places, edges, rates / setup.peak)]
-    falls, gap = min((_descended(setup, places, start, floor) for start in begun), key=lambda end: end[2])[:2]
-    while apart > 1:
-        apart = max(apart // 5, 1)
-        fallen = falls > LEAST_FALL
-        around = places[fallen][:, None] + apart * np.arange(-6, 7)
-        fresh = np.unique(np.clip(around, setup.warmup_steps, setup.total - 1))
-        carried = np.zeros(len(fresh))
-        carried[np.searchsorted(fresh, places[fallen])] = falls[fallen]
-        places = fresh
-        falls, gap, _ = _descended(setup, places, carried, floor)
-    return _steps_at(setup, places), _stairs(setup, places, falls[None, :])[0], gap
-
-
-def _stairs(setup: Setup, places: Floats, falls: Floats) -> Floats:
-    """Rates (B, K + 1) at the edges of falls (B, k) of one step at places (k,)."""
-    steps = _steps_at(setup, places)
-    down = np.zeros((len(falls), len(steps)))
-    down[:, np.flatnonzero(np.isin(steps[:-1], places)) + 1] = falls
-    return setup.peak * np.maximum(1.0 - np.cumsum(down, axis=1), 0.0)
-
-
-def _descended(setup: Setup, places: Floats, falls: Floats, floor: float) -> tuple[Floats, float, float]:
-    """The best falls of one step at places (k,), from those given, what the slope could still win, and the loss.
-
-    Falls of one step bend a law far more than long ones, so that sequential quadratic programs get further.
+    Stairs are added, one at a time in the middle of what the last one leaves, until another wins next to nothing.
     """
     from scipy.optimize import minimize
 
-    steps = _steps_at(setup, places)
-    free = np.isin(steps[:-1], places)
-    slope, most = _slope_of(setup, steps), 1.0 - floor
-
-    def whole(own: Floats) -> Floats:
-        every = np.zeros(len(free))
-        every[free] = own
-        return every
-
-    def of(own: Floats) -> tuple[float, Floats]:
-        loss, along = slope(whole(own))
-        return IN_UNITS * loss, IN_UNITS * along[free]
-
-    room = {"type": "ineq", "fun": lambda own: most - own.sum(), "jac": lambda own: -np.ones(len(own))}
-    found = minimize(
-        of, falls, jac=True, method="SLSQP", bounds=[(0.0, most)] * len(falls), constraints=[room],
-        options={"maxiter": 200, "ftol": 1e-9},
-    )  # fmt: skip
-    own = _projected(found.x, np.ones(len(falls)), most)
-    loss, along = slope(whole(own))
-    before = slope(whole(falls))
-    if not loss < before[0]:
-        own, loss, along = falls, *before
-    return own, _rest(own, along[free], np.ones(len(own)), most), loss
-
-
-def _steps_at(setup: Setup, places: Floats) -> Floats:
-    """Edges that hold a piece of one step from each of the places on."""
-    ends = np.array([setup.warmup_steps, setup.total], dtype=float)
-    return np.unique(np.concatenate([places, places + 1, ends]))
+    stairs: Floats = np.zeros((0, 2))
+    loss, won = np.inf, np.inf
+    while len(stairs) < MOST_STAIRS and won > LEAST_WON:
+        last = stairs[-1, 0] if len(stairs) else 0.0
+        tried = [
+            np.vstack([stairs, [last + share * (1.0 - last), left]])
+            for share in (0.3, 0.5, 0.7, 0.85, 0.95)
+            for left in (0.1, 0.4)
+        ]
+        start = min(tried, key=lambda one: _stairs_end(setup, one, floor))
+        found = minimize(
+            lambda v, shape=start.shape: _stairs_end(setup, v.reshape(shape), floor),
+            start.ravel(),
+            method="Nelder-Mead",
+            bounds=[(0.0, 1.0)] * start.size,
+            options={"xatol": 1e-5, "fatol": 1e-9, "maxiter": 600 * len(start), "adaptive": True},
+        )
+        won = loss - float(found.fun)
+        if won > 0:
+            ended = found.x.reshape(start.shape)
+            stairs, loss = ended[np.argsort(ended[:, 0])], float(found.fun)
+    edges, rates = _stairs(setup, stairs, floor, whole=True)
+    return edges, rates, won
 
 
-def _at_places(places: Floats, edges: Floats, shares: Floats) -> Floats:
-    """All falls of a schedule, each at the next of the places before it."""
-    at = np.interp(np.concatenate([places[1:], edges[-1:]]), edges, shares)
-    return np.maximum(-np.diff(np.concatenate([[1.0], at])), 0.0)
+def _stairs(setup: Setup, stairs: Floats, floor: float, *, whole: bool = False) -> tuple[Floats, Floats]:
+    """Edges and rates of stairs (m, 2): where they fall, as a share of the steps, and what share of the rate is left.
+
+    `whole` puts them at whole steps; rates fall towards `floor` of the peak.
+    """
+    order = np.argsort(stairs[:, 0])
+    span = setup.total - setup.warmup_steps
+    places = np.minimum(stairs[order, 0], 1.0) * (span - len(order) - 1.0)
+    # Each fall takes a step of its own.
+    places = setup.warmup_steps + places + np.arange(len(order))
+    if whole:
+        places = np.round(places)
+    left = setup.peak * (floor + (1.0 - floor) * np.cumprod(np.clip(stairs[order, 1], 0.0, 1.0)))
+    before = np.concatenate([[setup.peak], left[:-1]])
+    edges = np.concatenate([[setup.warmup_steps], np.column_stack([places, places + 1]).ravel(), [setup.total]])
+    rates = np.concatenate([[setup.peak], np.column_stack([before, left]).ravel(), left[-1:]])
+    kept = np.concatenate([[True], np.diff(edges) > 0])
+    return edges[kept], rates[kept]
+
+
+def _stairs_end(setup: Setup, stairs: Floats, floor: float) -> float:
+    return setup.end(*_stairs(setup, stairs, floor))
 
 
 def free_form(

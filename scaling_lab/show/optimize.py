@@ -19,15 +19,30 @@ if TYPE_CHECKING:
 def losses(found: Losses) -> str:
     """The loss of each schedule and how much lower it is than the first's, with the bias of such differences."""
     level = words.percent(found.level)
-    body = []
-    for entry in found.each:
-        where = (
-            f"{entry.step:,}" if entry.step == entry.schedule.total else f"{entry.step:,} of {entry.schedule.total:,}"
+    steps = {entry.step for entry in found.each}
+    body = [
+        (
+            entry.label,
+            *([f"{entry.step:,}"] if len(steps) > 1 else []),
+            f"{entry.loss:.4f}",
+            words.span(entry.low, entry.high),
+            *_gain(entry.gain),
         )
-        body.append((entry.label, where, f"{entry.loss:.4f}", words.span(entry.low, entry.high), *_gain(entry.gain)))
-    heads = ("schedule", "at step", "loss", f"{level} interval", "gain by the law", "likely gain", f"{level} interval")
-    head = prose(f"losses by {found.law}; gains are over {found.first}, in nats/token")
-    return f"{head}\n\n{table(heads, body, 'lrrlrrl')}\n\n{bias(found.bias)}"
+        for entry in found.each
+    ]
+    apart = len(steps) > 1
+    heads = (
+        "schedule",
+        *["at step"] * apart,
+        "loss",
+        f"{level} interval",
+        "by the law",
+        "likely gain",
+        f"{level} interval",
+    )
+    place = "the last steps" if apart else f"step {found.each[0].step:,}"
+    head = prose(f"losses at {place} by {found.law}; gains are over {found.first}, in nats/token")
+    return f"{head}\n\n{table(heads, body, 'l' + 'r' * apart + 'rlrrl')}\n\n{bias(found.bias)}"
 
 
 def _gain(gain: Gain | None) -> tuple[str, str, str]:
