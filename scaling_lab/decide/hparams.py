@@ -332,6 +332,10 @@ def requested(
         known["loss"] = Known(loss, "--loss")
     batch = _batch(batch_tokens, batch_sequences, seq_len)
     if batch is not None:
+        if tokens is not None and batch.value > tokens:
+            raise UsageError(
+                f"a batch of {format_quantity(batch.value)} tokens is more than all {format_quantity(tokens)}"
+            )
         known["batch_tokens"] = batch
         known["batch_sequences"] = Known(batch.value / POWER_SEQUENCE, f"{batch.source}, sequences of 4,096 tokens")
     compute = _compute(known, flops, width, depth, seq_len)
@@ -358,12 +362,13 @@ def _check_shape(
 def _check_counts(known: Mapping[str, Known]) -> None:
     """Refuses a part of the parameters that is larger than the whole."""
     words = {column: word for word, column in COUNTS.items()}
+    said = {name: each.value for name, each in known.items() if not each.stands_in}
     wholes = [(part, "params") for part in COUNTS.values() if part != "params"]
     for part, whole in (*wholes, ("params_nonembed", "params_nonembed_head")):
-        if part in known and whole in known and known[part].value > known[whole].value * (1 + 1e-9):
+        if part in said and whole in said and said[part] > said[whole] * (1 + 1e-9):
             raise UsageError(
-                f"{format_quantity(known[part].value)} parameters ({words[part]}) are more than the "
-                f"{format_quantity(known[whole].value)} ({words[whole]}) that they are part of"
+                f"{format_quantity(said[part])} parameters ({words[part]}) are more than the "
+                f"{format_quantity(said[whole])} ({words[whole]}) that they are part of"
             )
 
 

@@ -127,6 +127,12 @@ def test_each_count_of_the_size_goes_to_its_rule() -> None:
     assert "non-" not in told
 
 
+def test_what_stands_in_for_a_count_contradicts_none() -> None:
+    found = hparams(1.05e9, 2e10, counts={"nonembed-head": 1e9})
+    assert found.request.known["params_nonembed"].stands_in
+    assert rule(found, "hp:porian").lr.value == pytest.approx(3.7 * 1e9**-0.36)  # type: ignore[union-attr]
+
+
 def test_counts_follow_from_the_vocabulary() -> None:
     found = hparams(1e9, 1e11, vocab_size=50_000, width=2000, tied=False, flops=6e20)
     known = found.request.known
@@ -182,6 +188,7 @@ def test_the_batch_counts_the_same_in_tokens_and_in_sequences() -> None:
             r"1.2B parameters \(nonvocab\) are more than the 1B \(total\)",
         ),
         ({"counts": {"nonembed": 9e8, "nonembed-head": 8e8}}, r"\(nonembed\) are more than the 800M \(nonembed-head\)"),
+        ({"params": 1e9, "tokens": 1e9, "batch_tokens": 2e9}, "a batch of 2B tokens is more than all 1B"),
         ({}, "give what is to be trained"),
         ({"params": 1e300, "tokens": 1e300}, "beyond every number"),
         ({"params": 1e-3, "tokens": 1e9}, "--params 0.001 counts less than one"),
