@@ -139,7 +139,8 @@ def cost(
     from ..decide.curve_cost import schedule_cost
     from ..show import optimize as text
 
-    if (horizons is None) == (points is None or longest is None):
+    spread = (points is not None, longest is not None)
+    if spread != ((True, True) if horizons is None else (False, False)):
         raise UsageError("give lengths, as 10K,20K,50K, or --points 100 --longest 100K")
     if horizons is not None:
         lengths = numbers(horizons, "lengths")

@@ -345,9 +345,8 @@ def schedule_losses(
     for listed in listing.each:
         check_peak(fit, listed.schedule.lr_max, listed.label)
         if at_step is not None and not listed.schedule.warmup_steps < at_step <= listed.schedule.total:
-            raise UsageError(
-                f"--at-step {at_step} lies outside the {listed.schedule.total} steps of {listed.label}, or in its warm-up"
-            )
+            steps = f"{listed.schedule.warmup_steps + 1} … {listed.schedule.total}"
+            raise UsageError(f"--at-step {at_step} lies outside {steps}, the steps of {listed.label} after its warm-up")
     bias = measure_bias(fit)
     entries: list[Entry] = []
     drawn: list[Floats] = []
