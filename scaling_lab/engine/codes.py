@@ -414,6 +414,17 @@ _ENTRIES = (
         ("add a run at a constant rate, or one with a sudden drop",),
     ),
     Code(
+        "SL322",
+        "info",
+        "curve-no-jump",
+        "no sudden drop among the curves of a law that needs one",
+        "How fast a drop pays, and what it is worth in the end, only a sudden one tells apart; from slow decays alone "
+        "they trade off, and the law is drawn to what is known of other runs.",
+        "a law of laws.curves.NEED_A_JUMP is fitted to two schedules or more, none with a drop of "
+        "{engine.curves.SUDDEN:.0%} of the peak at once and {engine.curves.AFTER} points after it.",
+        ("add a run with a sudden drop, as two-stage", "take annealing"),
+    ),
+    Code(
         "SL323",
         "warning",
         "curve-unweighed",

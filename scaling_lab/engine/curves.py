@@ -17,11 +17,11 @@ from ..errors import BadInput, NotIdentified, UsageError
 from ..files import to_json, write_text
 from ..histories import TOGETHER, History, Points, Warmup
 from ..laws import Law
-from ..laws.curves import AUTO_CURVE, get_curve_law
+from ..laws.curves import AUTO_CURVE, NEED_A_JUMP, get_curve_law
 from ..schedules import Schedule
 from ..tables import Curve, Curves, Rows, Table, read_curves, read_table
 from .coordinates import Coordinates, inward
-from .curve_misfit import Likeness, Misfit, calibrated, inner_splits, points_in
+from .curve_misfit import Z90, Likeness, Misfit, calibrated, inner_splits, points_in
 from .fit import KEPT_POINTS, Optimum, Settings, estimates, optimum
 from .metrics import Metrics, metrics
 from .prior import FIRST_NOISE, objective_unit
@@ -236,13 +236,16 @@ class CurveFit:
         loss = self._at(points, params)
         with np.errstate(invalid="ignore", divide="ignore"):
             drawn = np.log(self._at_draws(points, params))
-        doubt = np.nanvar(np.where(np.isfinite(drawn), drawn, np.nan), axis=0)
-        spread = np.sqrt(doubt + self.sd**2 + self.misfit.sd(points) ** 2)
+        # Of nine draws in ten: a few wild ones, of a parameter that hardly shows, would stand for all.
+        ends = np.quantile(np.where(np.isfinite(drawn), drawn, np.inf), [0.05, 0.95], axis=0)
+        doubt = (ends[1] - ends[0]) / (2 * Z90)
+        spread = np.sqrt(doubt**2 + self.sd**2 + self.misfit.sd(points) ** 2)
         from scipy.stats import norm
 
         wide = float(norm.ppf(0.5 + level / 2)) * spread
-        ends = loss * np.exp(-wide), loss * np.exp(wide)
-        return Forecast(points.step, loss, *ends, level, _beyond(self, history, points))
+        return Forecast(
+            points.step, loss, loss * np.exp(-wide), loss * np.exp(wide), level, _beyond(self, history, points)
+        )
 
     # ----------------------------------------------------------------------------------------------------- to a file
 
@@ -428,7 +431,8 @@ def curves_fit(law: Law, curves: Curves, settings: Settings) -> CurveFit:
     rows = rows_of(law, curves)
     coordinates = Coordinates.of(law, settings.fix, rows.x)
     alone = len({curve.schedule for curve in curves.curves}) < 2
-    prior = known_of(coordinates, curves) if law.needs_priors or alone else None
+    blind = law.name in NEED_A_JUMP and not any(jumped(curve) for curve in curves.curves)
+    prior = known_of(coordinates, curves) if law.needs_priors or alone or blind else None
     try:
         best, pull = drawn_optimum(coordinates, rows, settings, prior)
     except NotIdentified as fault:
@@ -457,7 +461,7 @@ def curves_fit(law: Law, curves: Curves, settings: Settings) -> CurveFit:
         warmup=curves.warmup,
         smoothing=curves.smoothing,
         warnings=(*doubts, *curve_notices(law, curves)),
-        notes=(*curves.notes, *_drawn_to(prior, law, alone)),
+        notes=(*curves.notes, *_drawn_to(prior, law, "there is one schedule" if alone else "curves do not tell them")),
         seed=settings.seed,
         level=settings.level,
         misfit=_misfit(coordinates, curves, rows, settings, best.theta, sd),
@@ -535,10 +539,9 @@ def settled_at(coordinates: Coordinates, rows: Rows, objective: Objective, theta
     return found.theta[0] if np.isfinite(found.value[0]) else theta
 
 
-def _drawn_to(prior: Known | None, law: Law, alone: bool) -> tuple[str, ...]:
+def _drawn_to(prior: Known | None, law: Law, why: str) -> tuple[str, ...]:
     if prior is None:
         return ()
-    why = "there is one schedule" if alone else "curves do not tell them"
     told = ", ".join(f"{name} to {p.center:g}{' / peak' * p.per_peak}" for name, p in law.priors.items())
     return (f"{why}: {told} is drawn by what is known of other runs",)
 
@@ -657,7 +660,23 @@ def curve_notices(law: Law, curves: Curves) -> tuple[Notice, ...]:
             "were foretold within .17 to .45 % on average from one cosine, up to 1 % at a point"
         )
         found.append(Notice("SL321", "info", message))
+    if not found and law.name in NEED_A_JUMP and not any(jumped(curve) for curve in curves.curves):
+        message = (
+            "no curve has a sudden drop of the learning rate: how fast a drop pays and what it is worth in the end "
+            "trade off, and are drawn to what is known of other runs"
+        )
+        found.append(Notice("SL322", "info", message))
     return tuple(found)
+
+
+# A sudden drop is one update's, of this share of the peak, with so many points after it.
+SUDDEN, AFTER = 0.05, 5
+
+
+def jumped(curve: Curve) -> bool:
+    """Whether the curve shows a sudden drop of the learning rate and enough of what follows."""
+    at = np.flatnonzero(curve.history.drops > SUDDEN * curve.history.peak) + 1
+    return bool(at.size) and int(np.sum(curve.step > at[0])) >= AFTER
 
 
 def fallen(curve: Curve) -> bool:

@@ -21,6 +21,9 @@ CURVE_LAWS: dict[str, Law] = {}
 # The choice among them, which is no law (engine/curve_auto.py).
 AUTO_CURVE = "auto-curve"
 
+# Laws whose parameters of what a drop is worth only a sudden one tells apart: without it they are drawn to priors.
+NEED_A_JUMP = ("multi-power", "multi-power-worth", "functional")
+
 # Below it a rate counts as this much: an update at zero adds no area, and what its drop is worth is the limit.
 LEAST_RATE = 1e-30
 
