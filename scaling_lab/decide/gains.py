@@ -131,16 +131,18 @@ class Bias:
         }
 
 
-def measure_bias(fit: CurveFit) -> Bias:
+def measure_bias(fit: CurveFit, published: Sequence[tuple[float, float]] = PUBLISHED) -> Bias:
     """How much of predicted differences came true on the fit's own curves, each schedule left out in turn.
 
-    A share above 1 counts as 1: no predicted gain is ever raised.
+    They are pooled with `published` (measured, predicted) differences, two at least. A share above 1 counts as 1: no
+    predicted gain is ever raised.
     """
     pairs, unused = _pairs(fit)
     own = Bias(1.0, 0.0, 1, tuple(pairs), tuple(unused))
-    published = [(share, 2 * SEED_SD**2 / p**2) for share, (_, p) in zip(PUBLISHED_SHARES, PUBLISHED, strict=True)]
-    share, sd = _random_effects([*published, *own.by_run.values()])
-    return Bias(min(share, 1.0), sd, len(published) + len(own.by_run), own.pairs, own.unused)
+    others = [(measured / predicted, 2 * SEED_SD**2 / predicted**2) for measured, predicted in published]
+    values = [*others, *own.by_run.values()]
+    share, sd = _random_effects(values)
+    return Bias(min(share, 1.0), sd, len(values), own.pairs, own.unused)
 
 
 def _random_effects(values: Sequence[tuple[float, float]]) -> tuple[float, float]:

@@ -27,16 +27,8 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_compare_prints_no_gain_without_the_bias(fitted: str, tmp_path: Path, lab: Any) -> None:  # noqa: F811
-    words = [
-        "schedule",
-        "compare",
-        "cosine:floor=0.1",
-        "wsd-sqrt:decay=0.2,floor=0.1",
-        "--total",
-        "8K",
-        "--fit",
-        fitted,
-    ]
+    specs = ["cosine:floor=0.1", "wsd-sqrt:decay=0.2,floor=0.1"]
+    words = ["schedule", "compare", *specs, "--total", "8K", "--fit", fitted]
     plot = tmp_path / "losses.svg"
     done = lab(*words, "--plot", str(plot))
     assert done.code == 0, done.err
