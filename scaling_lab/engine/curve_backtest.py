@@ -133,6 +133,7 @@ def backtest_curves(
     laws: Sequence[str] = LAWS,
     *,
     hold_out: str | None = None,
+    held_lines: set[int] | None = None,
     level: float = 0.9,
     schedule: Mapping[str, Schedule] | Schedule | None = None,
     warmup: Warmup = "area",
@@ -147,10 +148,11 @@ def backtest_curves(
     """Each law fitted to the curves of a table but for the rows that `hold_out` selects, and scored on those.
 
     Without `hold_out` each schedule is left out in turn. Learning rates are those of whole runs: a schedule is known
-    before it is run. `settings` are those of `fit_curves`. Raises BadInput where nothing is left on either side.
+    before it is run. Of curves already read, `held_lines` says which lines of their table to predict. `settings` are
+    those of `fit_curves`. Raises BadInput where nothing is left on either side.
     """
     read: Curves
-    lines: set[int] | None = None
+    lines = held_lines
     if isinstance(table, Curves):
         read = table
     else:
@@ -164,7 +166,8 @@ def backtest_curves(
             smooth=smooth,
             drop_bad=drop_bad,
         )
-        lines = None if hold_out is None else {int(line) for line in select_rows(found, hold_out).lines}
+        if hold_out is not None:
+            lines = {int(line) for line in select_rows(found, hold_out).lines}
     if hold_out is not None and lines is None:
         raise BadInput("hold_out selects rows of a table, and these are curves already read")
     sides = _sides(read, lines, hold_out)
@@ -181,7 +184,7 @@ def backtest_curves(
         raise BadInput(f"no law could be fitted: {'; '.join(failed.values())}", file=read.name)
     test = sum(len(curve.step) for _, _, held in sides for curve in held)
     split = {
-        "by": hold_out or "each schedule in turn",
+        "by": hold_out or ("each schedule in turn" if lines is None else f"{len(lines)} lines"),
         "train": sum(train.used for _, train, _ in sides),
         "test": test,
         "curves": [curve.run for _, _, held in sides for curve in held],
