@@ -240,7 +240,8 @@ def _cycle(step: Array, schedule: Asked) -> Array:
     ends = np.concatenate([[0.0], np.cumsum(_shares(schedule))]) * length
     # Sums of shares miss a whole step by a rounding error, and the step would begin the next cycle.
     whole = np.round(ends)
-    ends = np.where(np.abs(ends - whole) < 1e-9 * length, whole, ends)
+    ends = np.where(np.abs(ends - whole) < min(1e-9 * length, 0.25), whole, ends)
+    ends[-1] = length
     done = np.maximum(0.0, step - schedule.warmup_steps)
     which = np.clip(np.searchsorted(ends, done, side="left") - 1, 0, ends.size - 2)
     return (done - ends[which]) / (ends[which + 1] - ends[which])

@@ -34,6 +34,8 @@ MOST_UPDATES = 10**8
 BETWEEN = ("linear", "constant")
 # Sums of squares of rates of any schedule stay finite, and above zero.
 LEAST_PEAK = 1e-100
+# A smaller share is less than a step of any run, and what is divided by it overflows.
+LEAST_DECAY = 1e-12
 _ALIASES = {
     "wsd-linear": "wsd",
     "trapezoid": "wsd",
@@ -113,6 +115,8 @@ class Schedule:
                 f"decay = {self.decay:g} must lie above 0 and up to 1: it is a share of the steps",
                 fix="a spec takes steps as decay_steps",
             )
+        if 0 < self.decay < LEAST_DECAY:
+            raise BadInput(f"decay = {self.decay:g} of the steps is less than any step", fix="give 1 step or more")
         if not 0 <= self.warmup_from <= 1:
             raise BadInput(f"warmup_from = {self.warmup_from:g} must lie in 0 … 1: it is a share of the peak")
         for name in {"floor", "decay"} - kind.uses:

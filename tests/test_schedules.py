@@ -332,6 +332,14 @@ def test_the_last_step_of_every_cycle_is_on_the_floor(name: str, warmup: int) ->
         np.testing.assert_allclose(schedule.at(ends - 1), before, rtol=1e-9)
 
 
+def test_cycles_of_a_run_of_any_length_stay_in_their_range() -> None:
+    for total in (10**7 + 1, 10**12 + 7, 10**15):
+        schedule = Schedule("cyclic", total, settings={"cycles": 33})
+        rates = schedule.at([0, 1, total // 3, total // 2, total - 1, total])
+        assert (rates >= 0).all()
+        assert rates[-1] == 0
+
+
 def test_a_half_life_need_not_be_whole() -> None:
     schedule = Schedule("minicpm", 100, decay=0.5, settings={"half_life": 2.5})
     np.testing.assert_allclose(schedule.at([50, 55, 60]), [1, 0.25, 0.0625], rtol=1e-12)
@@ -459,6 +467,7 @@ def test_what_cant_be_a_schedule_is_refused(fields: dict, said: str) -> None:
         ("cosine:total=100,warmup=sqrt", "warmup = 'sqrt' is not a number"),
         ("wsd:total=100,decay_steps=x", "decay_steps = 'x' is not a number"),
         ("wsd:total=100,decay_steps=1/2", "is not a number"),
+        ("wsd:total=9000,decay_steps=1e-300", "of the steps is less than any step"),
         ("wsd:total=9000,decay=4000", "it is a share of the steps; a spec takes steps as decay_steps"),
         ("cosine:total=100,warmup=0.001", "warmup = 0.001 of 100 steps is less than one"),
         ("two-stage:total=100,switch=0", "the switch at step 0 is not between the warm-up's end and step 100"),
@@ -547,18 +556,25 @@ def test_tokens_are_no_steps() -> None:
         Schedule.parse("cosine:total=1.4T").updates()
 
 
-WORDS = st.sampled_from(
-    [*SCHEDULES, "file", "total", "warmup", "floor", "decay", "at", "to", "q", "cycles", "mult", "d"]
-)
 VALUES = st.one_of(st.floats(), st.integers(-10, 10**6), st.sampled_from(["1/2", "", "x", "24K", "1e-300", "0.3/0.6"]))
 
 
-@given(st.sampled_from([*SCHEDULES, "fil", ""]), st.lists(st.tuples(WORDS, VALUES), max_size=5), st.integers(-1, 5000))
-@settings(max_examples=300, deadline=None)
-def test_a_spec_is_a_finite_schedule_or_one_clear_line(name: str, pairs: list, total: int) -> None:
-    text = ",".join(f"{key}={value}" for key, value in pairs)
+@st.composite
+def specs(draw: st.DrawFn) -> str:
+    """A spec with settings that its schedule has, and now and then a name or a setting that there is not."""
+    name = draw(st.sampled_from([*SCHEDULES, "fil", ""]))
+    kind = SCHEDULES.get(name, SCHEDULES["wsd"])
+    own = [*kind.uses, *kind.settings] * 2
+    known = st.sampled_from([*own, "warmup", "warmup_from", "decay_steps", "lr_max", "total", "file"])
+    pairs = draw(st.lists(st.tuples(known, VALUES), max_size=4))
+    return f"{name}:{','.join(f'{key}={value}' for key, value in pairs)}"
+
+
+@given(specs(), st.sampled_from([-1, 0, 1, 2, 3, 7, 100, 4999]))
+@settings(max_examples=500, deadline=None)
+def test_a_spec_is_a_finite_schedule_or_one_clear_line(text: str, total: int) -> None:
     try:
-        made = Schedule.parse(f"{name}:{text}", total=total)
+        made = Schedule.parse(text, total=total)
         rates = made.at([0, made.warmup_steps, made.total // 2, made.total])
     except BadInput as fault:
         said = str(fault)
@@ -567,6 +583,8 @@ def test_a_spec_is_a_finite_schedule_or_one_clear_line(name: str, pairs: list, t
         assert np.isfinite(rates).all()
         assert (rates >= 0).all()
         assert Schedule.parse(str(made)) == made
+        if "floor" in SCHEDULES[made.name].uses and made.name != "power":
+            assert rates[-1] == pytest.approx(made.floor * made.lr_max, rel=1e-9)
 
 
 def test_rates_with_a_missing_end_are_refused() -> None:
