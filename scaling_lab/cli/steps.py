@@ -68,6 +68,18 @@ def _checked(table: str, plot: str | None, out: str | None = None) -> None:
         check_apart(option, path, table)
 
 
+def _refuse(ctx: typer.Context, options: tuple[str, ...], of: str) -> None:
+    """Raises UsageError where one of the options (by parameter) was given that only `of` heeds."""
+    source = {param.name: ctx.get_parameter_source(param.name or "") for param in ctx.command.params}
+    given = [
+        param.opts[0]
+        for param in ctx.command.params
+        if param.name in options and getattr(source[param.name], "name", "") == "COMMANDLINE"
+    ]
+    if given:
+        raise UsageError(f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} of {of}; leave out")
+
+
 def noise(
     log: TableArgument,
     small_batch: Annotated[float, number_option("--small-batch", help="Batch of grad_sq_small: that of one rank.")],
@@ -102,6 +114,7 @@ def noise(
 
 
 def cbs(
+    ctx: typer.Context,
     table: TableArgument,
     method: Annotated[
         str, typer.Option(help="hyperbola (critical batch), optimum (fewest tokens) or branched (of one run).")
@@ -135,10 +148,13 @@ def cbs(
     """Find the critical batch size from steps to a loss at several batch sizes."""
     _checked(table, plot, out)
     if method == "branched":
-        if plot or out or levels:
-            raise UsageError("--method branched draws and writes nothing, and takes no --levels; leave those out")
+        others = ("levels", "overhead", "linear_from", "huber", "warmup_steps", "out", "level", "plot")
+        _refuse(ctx, others, "the other methods")
         _branched(table, start_batch, tolerance, pairs(map_), where, drop_bad, fail, json)
         return
+    _refuse(ctx, ("tolerance", "start_batch"), "--method branched")
+    if linear_from is None:
+        _refuse(ctx, ("overhead",), "--linear-from, the batch that linear scaling starts from")
     from ..decide.critical import cbs as run
     from ..show import critical as text
 
@@ -182,6 +198,7 @@ def _branched(
 
 
 def trajectory(
+    ctx: typer.Context,
     fit: Annotated[
         str | None, typer.Argument(metavar="FIT.json", help="Constants that --estimate wrote; or give --published.")
     ] = None,
@@ -200,6 +217,9 @@ def trajectory(
     steps: Annotated[str | None, typer.Option(metavar="1e4,1e5", help="Steps to give the loss at.")] = None,
     target_loss: Annotated[float | None, number_option("--target-loss", help="Loss to reach.")] = None,
     flops: Annotated[float | None, number_option("--flops", help="Compute of the frontier's point.")] = None,
+    unique_tokens: Annotated[
+        float | None, number_option("--unique-tokens", help="Say where training on so few tokens, repeated, may stop.")
+    ] = None,
     map_: MapOption = None,
     where: WhereOption = None,
     drop_bad: DropBadOption = False,
@@ -219,20 +239,22 @@ def trajectory(
     found: Trajectory | TrajectoryFit
     inherited: tuple[Notice, ...]
     if estimate is not None:
-        if any(v is not None for v in (params, batch, steps, target_loss, flops, plot)):
+        if any(v is not None for v in (params, batch, steps, target_loss, flops, unique_tokens, plot)):
             raise UsageError("--estimate writes constants with --out; ask them for a training in a second command")
         found = _estimate(estimate, out, method, converged, warmup_steps, pairs(map_), where, drop_bad, level, seed)
         shown, inherited = text.constants(found), ()
     else:
-        if out is not None or map_ or where or warmup_steps is not None:
-            raise UsageError("--out, --map, --where and --warmup-steps are of --estimate; leave them out")
+        _refuse(ctx, ("out", "method", "converged", "warmup_steps", "map_", "where", "drop_bad", "seed"), "--estimate")
         if params is None or batch is None:
             raise UsageError("give --params (without embeddings) and --batch (tokens in a step)")
         _checked(fit or "-", plot)
         loaded = _loaded(fit) if fit is not None else None
         source = of_paper(published or "") if loaded is None else loaded.source(fit or "")
         at = numbers(steps, "--steps") if steps is not None else ()
-        found = run(source, params, batch, steps=at, target_loss=target_loss, flops=flops, level=level)
+        found = run(
+            source, params, batch, steps=at, target_loss=target_loss, flops=flops, unique_tokens=unique_tokens,
+            level=level,
+        )  # fmt: skip
         _draw("draw_trajectory", found, plot, _digest(fit))
         shown = text.trajectory(found)
         inherited = () if loaded is None else loaded.warnings

@@ -19,11 +19,12 @@ Floats = NDArray[np.float64]
 SCHEMA = "scaling-lab/trajectory/1"
 NAMES = ("N_c", "alpha_N", "S_c", "alpha_S", "B_star", "alpha_B")
 PUBLISHED = "kaplan2020"
-# Sizes and steps of the runs behind the published constants: arXiv:2001.08361, section 2.2. They had one batch of 2^19;
-# what it is traded against comes from other scans, whose range the paper does not print.
+# Sizes, steps and unique tokens of the runs behind the published constants: arXiv:2001.08361, sections 2.2 and 3. They
+# had one batch of 2^19; what it is traded against comes from other scans, whose range the paper does not print.
 PUBLISHED_RANGE = {
     "params_nonembed": {"min": 768.0, "max": 1.5e9},
     "step": {"min": 3e3, "max": 2.5e5},
+    "tokens": {"min": 2.2e7, "max": 2.3e10},
 }
 # Beyond this nothing is trained, and powers leave floating point.
 MOST = 1e30
@@ -94,12 +95,16 @@ class Constants:
 
 @dataclass(frozen=True)
 class Source:
-    """Constants with their draws (k, 6), the range of the runs they came from, and where that is written."""
+    """Constants with their draws (k, 6), the range of the runs they came from, and where that is written.
+
+    `data` are the constants of the law of size and unique tokens (kaplan-nd) that goes with them, where there is one.
+    """
 
     values: Floats
     draws: Floats
     inputs: Mapping[str, Mapping[str, float]]
     says: str
+    data: Mapping[str, float] | None = None
 
     @property
     def every(self) -> Constants:
@@ -135,6 +140,22 @@ class Goal:
 
 
 @dataclass(frozen=True)
+class EarlyStop:
+    """Where training on so many unique tokens, repeated, should stop at the earliest, at an endless batch and at B.
+
+    `loss` is the lowest that those tokens allow, `endless` that of endless data, both by the law of size and data.
+    """
+
+    unique_tokens: float
+    loss: float
+    endless: float
+    min_steps: float
+    steps: float
+    tokens: float
+    epochs: float
+
+
+@dataclass(frozen=True)
 class Frontier:
     """Compute-efficient training, at the critical batch and stopped alpha_N / alpha_S above the loss at the end.
 
@@ -166,6 +187,7 @@ class Trajectory:
     moments: tuple[Moment, ...]
     goal: Goal | None
     frontier: Frontier
+    early_stop: EarlyStop | None
     level: float
     warnings: tuple[Notice, ...]
     drawn: Mapping[str, Any]
@@ -185,19 +207,21 @@ class Trajectory:
             "moments": [plain(moment) for moment in self.moments],
             "goal": None if self.goal is None else plain(self.goal),
             "frontier": asdict(self.frontier),
+            "early_stop": None if self.early_stop is None else asdict(self.early_stop),
             "level": self.level,
             "warnings": [vars(notice) for notice in self.warnings],
         }
 
 
 def published(name: str = PUBLISHED) -> Source:
-    """The published constants of that name: Table 3 with the critical batch of eq. 5.3."""
-    steps, batch = LAWS["kaplan-steps"], LAWS["bcrit-loss"]
+    """The published constants of that name: Table 3 with the critical batch of eq. 5.3, and Table 2 for early stops."""
+    steps, batch, data = LAWS["kaplan-steps"], LAWS["bcrit-loss"], LAWS["kaplan-nd"]
     if name not in steps.published:
         raise UsageError(f"no published constants {name!r}; known: {', '.join(steps.published)}")
     found = {**steps.published[name].values, **batch.published[name].values}
     says = f"{steps.published[name].source}, with the critical batch of {batch.published[name].source}"
-    return Source(np.array([found[n] for n in NAMES]), np.empty((0, len(NAMES))), PUBLISHED_RANGE, says)
+    values, draws = np.array([found[n] for n in NAMES]), np.empty((0, len(NAMES)))
+    return Source(values, draws, PUBLISHED_RANGE, says, data.published[name].values)
 
 
 def trajectory(
@@ -208,16 +232,19 @@ def trajectory(
     steps: Sequence[float] = (),
     target_loss: float | None = None,
     flops: float | None = None,
+    unique_tokens: float | None = None,
     level: float = 0.9,
 ) -> Trajectory:
     """The training of `params` (without embeddings) at `batch` tokens a step: losses at `steps`, and cost of a loss.
 
-    Without steps, seven places over the range of the source. Intervals hold the doubt of the constants alone. Raises
-    UsageError where a number makes no sense, BadInput where the model never reaches the target.
+    Without steps, seven places over the range of the source. `unique_tokens` asks where a training that repeats them
+    should stop. Intervals hold the doubt of the constants alone. Raises UsageError where a number makes no sense,
+    BadInput where the model never reaches the target.
     """
     if not 0 < level < 1:
         raise UsageError(f"--level {level:g} is not between 0 and 1")
-    sizes = [("params", params), ("batch", batch), ("flops", flops), *(("steps", step) for step in steps)]
+    sizes = [("params", params), ("batch", batch), ("flops", flops), ("unique-tokens", unique_tokens)]
+    sizes += [("steps", step) for step in steps]
     for name, value in (*sizes, ("target-loss", target_loss)):
         if value is not None and not (np.isfinite(value) and value > 0):
             raise UsageError(f"--{name} {value:g} is not a number above zero")
@@ -233,6 +260,8 @@ def trajectory(
         if not np.isfinite(losses[0]).all():
             raise BadInput(f"the constants of {source.says} give no finite loss there", fix="ask nearer to their runs")
         goal = None if target_loss is None else _goal(every, params, batch, target_loss, level)
+        best = frontier(Constants.of(source.values), flops)
+        stop = None if unique_tokens is None else early_stop(source, params, batch, unique_tokens)
         return Trajectory(
             source=source.says,
             params=params,
@@ -240,9 +269,10 @@ def trajectory(
             floor=quantile_of(every.floor(params)[:, 0], level),
             moments=tuple(_moments(every, params, batch, places, losses, level)),
             goal=goal,
-            frontier=frontier(Constants.of(source.values), flops),
+            frontier=best,
+            early_stop=stop,
             level=level,
-            warnings=_outside(source, params, batch, places if steps else places[:0], goal),
+            warnings=_outside(source, params, batch, places if steps else places[:0], goal, best, unique_tokens),
             drawn=_drawn(every, params, batch, places, goal, level),
         )
 
@@ -282,6 +312,30 @@ def _goal(every: Constants, params: float, batch: float, loss: float, level: flo
     return Goal(loss, *(quantile_of(column, level) for column in columns))
 
 
+def early_stop(source: Source, params: float, batch: float, unique_tokens: float) -> EarlyStop:
+    """The least steps before training on so many unique tokens should stop: S_c / [L(N, D) - L(N, inf)]**(1 / alpha_S).
+
+    Kaplan et al. 2020, arXiv:2001.08361, eq. 5.7: endless data would by then have led as far as these ever do. Both
+    losses are of eq. 1.5 with its own constants (Table 2), S_c and alpha_S of Table 3. Raises UsageError where the
+    source has no law of data, or more tokens than the model can overfit are asked.
+    """
+    if source.data is None:
+        raise UsageError(
+            f"--unique-tokens takes a law of size and data, and {source.says} has none; take --published {PUBLISHED}"
+        )
+    law, c = LAWS["kaplan-nd"], Constants.of(source.values)
+    loss, endless = (
+        float(law.predict({"params": np.array(params), "tokens": np.array(tokens)}, **source.data))
+        for tokens in (unique_tokens, np.inf)
+    )
+    above = loss - endless
+    least = float(c.S_c * above ** (-1 / c.alpha_S)) if above > 1e-9 * endless else np.inf
+    if not least < MOST:
+        raise UsageError(f"{format_quantity(params)} parameters never overfit {format_quantity(unique_tokens)} tokens")
+    steps = float(least * (1 + c.critical(loss) / batch))
+    return EarlyStop(unique_tokens, loss, endless, least, steps, steps * batch, steps * batch / unique_tokens)
+
+
 def frontier(constants: Constants, flops: float | None = None) -> Frontier:
     """The compute-efficient frontier in closed form, by Kaplan et al. 2020, appendix B; flops are the least, C_min."""
     c = constants
@@ -318,21 +372,33 @@ def _drawn(
     }
 
 
-def _outside(source: Source, params: float, batch: float, steps: Floats, goal: Goal | None) -> tuple[Notice, ...]:
+def _outside(
+    source: Source,
+    params: float,
+    batch: float,
+    steps: Floats,
+    goal: Goal | None,
+    best: Frontier,
+    unique_tokens: float | None,
+) -> tuple[Notice, ...]:
     """A warning where the question lies beyond the runs that the constants came from."""
-    asked = [("params_nonembed", params, format_quantity), ("batch_tokens", batch, format_quantity)]
-    asked += [("step", float(step), format_quantity) for step in (*steps[:1], *steps[-1:])]
+    asked = [("params_nonembed", params), ("batch_tokens", batch)]
+    asked += [("step", float(step)) for step in ((steps.min(), steps.max()) if steps.size else ())]
     if goal is not None:
-        asked.append(("step", goal.steps.value, format_quantity))
+        asked.append(("step", goal.steps.value))
+    if best.params is not None:
+        asked.append(("params_nonembed", best.params))
+    if unique_tokens is not None:
+        asked.append(("tokens", unique_tokens))
     said = []
-    for name, value, write in asked:
+    for name, value in asked:
         if name not in source.inputs:
             continue
         low, high = source.inputs[name]["min"], source.inputs[name]["max"]
         beyond = max(value / high, low / value)
         if beyond > 1 + 1e-9:
-            reach = write(low) if low == high else f"{write(low)} to {write(high)}"
-            said.append(f"{name} {write(value)} by a factor {beyond:.2g} (the runs had {reach})")
+            reach = " to ".join(format_quantity(end) for end in dict.fromkeys((low, high)))
+            said.append(f"{name} {format_quantity(value)} by a factor {beyond:.2g} (the runs had {reach})")
     if not said:
         return ()
     message = (

@@ -13,7 +13,7 @@ from .terminal import prose, table
 if TYPE_CHECKING:
     from ..decide.allocate import Quantile
     from ..decide.steps import TrajectoryFit
-    from ..decide.trajectory import Frontier, Trajectory
+    from ..decide.trajectory import EarlyStop, Frontier, Trajectory
 
 _MEANS = {
     "N_c": "scale of the finite-model term",
@@ -76,7 +76,7 @@ def trajectory(found: Trajectory) -> str:
         for m in found.moments
     ]
     parts = [prose(head, floor), table(heads, body, "rrrrlrrr")]
-    return "\n\n".join([*parts, *_goal(found, level), prose(*_frontier(found.frontier))])
+    return "\n\n".join([*parts, *_goal(found, level), *_early(found.early_stop), prose(*_frontier(found.frontier))])
 
 
 def _ends(found: Quantile) -> tuple[float, float]:
@@ -104,6 +104,19 @@ def _goal(found: Trajectory, level: str) -> list[str]:
     time, compute = goal.steps.value / goal.min_steps.value, goal.tokens.value / goal.min_tokens.value
     trade = f"this batch takes {time:.3g} times the least steps and {compute:.3g} times the least tokens"
     return [f"{table((f'for a loss of {goal.loss:g}', 'value', 'unit', level), body, 'lrll')}\n\n{prose(trade)}"]
+
+
+def _early(stop: EarlyStop | None) -> list[str]:
+    if stop is None:
+        return []
+    return [
+        prose(
+            f"on {format_quantity(stop.unique_tokens)} unique tokens the loss falls to {stop.loss:.4g} (on endless "
+            f"ones to {stop.endless:.4g}, by the law of size and data): stop no earlier than after "
+            f"{format_quantity(stop.steps)} steps at this batch ({format_quantity(stop.tokens)} tokens, "
+            f"{stop.epochs:.3g} epochs), {format_quantity(stop.min_steps)} at an endless one"
+        )
+    ]
 
 
 def _span(found: Quantile, unit: str) -> str:

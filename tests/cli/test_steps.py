@@ -56,6 +56,22 @@ def test_cbs_by_other_methods(lab) -> None:  # noqa: F811
     assert "is not a list of numbers" in lab("cbs", example("reached"), "--levels", "a,b").err
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--method", "branched", "--linear-from", "131072"), "--linear-from is of the other methods"),
+        (("--method", "branched", "--level", "0.5", "--huber", "0.1"), "--huber, --level are of the other methods"),
+        (("--tolerance", "0.1", "--start-batch", "1M"), "--tolerance, --start-batch are of --method branched"),
+        (("--overhead", "0.5"), "--overhead is of --linear-from"),
+    ],
+)
+def test_cbs_refuses_options_that_its_method_does_not_heed(lab, options, says: str) -> None:  # noqa: F811
+    table = example("branches" if "branched" in options else "reached")
+    done = lab("cbs", table, *options)
+    assert done.code == 2
+    assert says in done.err
+
+
 def test_noise_prints_parts_and_draws(lab, tmp_path: Path) -> None:  # noqa: F811
     plot = tmp_path / "noise.png"
     sizes = ("--small-batch", "16", "--big-batch", "512")
@@ -104,7 +120,12 @@ def test_trajectory_by_published_constants_and_wrong_questions(lab, tmp_path: Pa
     assert lab("trajectory", "--params", "1B", "--batch", "1M").code == 2
     assert "never reaches" in lab(*paper, "--params", "1M", "--batch", "1M", "--target-loss", "2").err
     assert lab(*paper, "--params", "1M", "--batch", "1M", "--target-loss", "2").code == 1
-    assert "are of --estimate" in lab(*paper, "--params", "1B", "--batch", "1M", "--out", "x.json").err
+    unheeded = lab(*paper, "--params", "1B", "--batch", "1M", "--out", "x.json", "--method", "joint", "--seed", "1")
+    assert unheeded.code == 2
+    assert "--out, --method, --seed are of --estimate" in unheeded.err
+    early = (*paper, "--params", "1B", "--batch", "524288", "--unique-tokens", "1B")
+    assert "stop no earlier than after" in " ".join(lab(*early).out.split())
+    assert lab(*early, "--json").json["early_stop"]["unique_tokens"] == 1e9
     mixed = lab("trajectory", "--estimate", example("small_runs"), "--params", "1B")
     assert mixed.code == 2
     missing = lab("trajectory", str(tmp_path / "none.json"), "--params", "1B", "--batch", "1M")

@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import brentq, least_squares
 
 from scaling_lab.decide.steps import TrajectoryFit, _curves, _Joint, estimate_trajectory
-from scaling_lab.decide.trajectory import NAMES, Constants, frontier, published, trajectory
+from scaling_lab.decide.trajectory import NAMES, Constants, Source, frontier, published, trajectory
 from scaling_lab.engine.fit import fit
 from scaling_lab.errors import BadInput, DidNotConverge, NotIdentified, UsageError
 from scaling_lab.files import to_json
@@ -252,3 +252,36 @@ def test_questions_that_make_no_sense_are_refused_and_far_ones_told() -> None:
     far = trajectory(published(), 1e12, 2**19)
     assert "SL480" in {notice.code for notice in far.warnings}
     assert not trajectory(published(), 1e9, 2**19).warnings
+
+
+def test_steps_in_any_order_and_the_frontier_are_told_when_they_are_far() -> None:
+    """The furthest step need not be the last one named, and compute of the frontier asks for a size too."""
+    (order,) = trajectory(published(), 1e9, 2**19, steps=[1e4, 1e9, 1e5]).warnings
+    assert order.code == "SL480"
+    assert "step 1B by a factor 4e+03" in order.message
+    (far,) = trajectory(published(), 1e9, 2**19, flops=1e30).warnings
+    assert far.code == "SL480"
+    assert "params_nonembed" in far.message
+    assert not trajectory(published(), 1e9, 2**19, steps=[1e5, 1e4], flops=PF_DAY).warnings
+
+
+def test_the_early_stop_is_equation_5_7_by_hand() -> None:
+    """S_c / [L(N, D) - L(N, inf)]**(1 / alpha_S), L(N, D) of Table 2 and the rest of Table 3, written out."""
+    n, d, batch = 1e9, 1e9, 2.0**19
+    loss = ((6.4e13 / n) ** (0.076 / 0.103) + 1.8e13 / d) ** 0.103
+    endless = (6.4e13 / n) ** 0.076
+    least = 2.1e3 / (loss - endless) ** (1 / 0.76)
+    steps = least * (1 + 2e8 * loss ** (-1 / 0.21) / batch)
+    found = trajectory(published(), n, batch, unique_tokens=d).early_stop
+    assert found is not None
+    assert (found.loss, found.endless) == pytest.approx((loss, endless), rel=1e-12)
+    assert (found.min_steps, found.steps) == pytest.approx((least, steps), rel=1e-12)
+    assert found.epochs == pytest.approx(steps * batch / d, rel=1e-12)
+    # The curve of endless data comes that far above its own end by then, which is what the equation says.
+    c = Constants.of(published().values)
+    assert float(c.loss(n, steps, batch) - c.floor(n)) == pytest.approx(loss - endless, rel=0.02)
+    with pytest.raises(UsageError, match="never overfit"):
+        trajectory(published(), 1e3, batch, unique_tokens=1e29)
+    own = Source(published().values, np.empty((0, 6)), published().inputs, "own.json")
+    with pytest.raises(UsageError, match=r"own\.json has none"):
+        trajectory(own, n, batch, unique_tokens=d)
