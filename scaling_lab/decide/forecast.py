@@ -69,9 +69,10 @@ class RunForecast:
     """The rest of a running curve.
 
     `step`, `lr`, `loss`, `low`, `high` (n,) are the forecast with its interval at `level` for one logged point at each
-    place, the last the schedule's end; `asked` says which of them were asked for. `laws` are the weights of the laws,
-    `known` what they rest on. `curve` are the points so far, `used` those that were learned from. `left` says how the
-    run has left its forecast, None where it follows it; `seconds` how long the rest will take, None where no column
+    place, the last the schedule's end; `between` is the interval of the end without the point's own noise. `asked` says
+    which of them were asked for. `laws` are the weights of the laws, `known` what they rest on. `curve` are the points
+    so far, `used` those that were learned from. `left` says how the run has left its forecast, None where it follows
+    it; `lost` the step from which the loss is no number. `seconds` is how long the rest will take, None where no column
     wall_time tells. `done`: no further point is due.
     """
 
@@ -85,6 +86,7 @@ class RunForecast:
     loss: Floats
     low: Floats
     high: Floats
+    between: tuple[float, float]
     asked: NDArray[np.bool_]
     level: float
     curve: tuple[Floats, Floats]
@@ -122,7 +124,12 @@ class RunForecast:
             "known": self.known,
             "laws": dict(self.laws),
             "last": {"step": self.last[0], "value": self.last[1]},
-            "end": {"step": self.end[0], "value": self.end[1], "interval": list(self.end[2:])},
+            "end": {
+                "step": self.end[0],
+                "value": self.end[1],
+                "interval": list(self.end[2:]),
+                "interval_of_mean": list(self.between),
+            },
             "points": [
                 {"step": s, "lr": r, "value": v, "interval": [low, high], "asked": bool(a)}
                 for s, r, v, low, high, a in places
@@ -193,6 +200,7 @@ def forecast(
     places, asked = _places(step[-1], plan.total, at)
     found = _posterior(model, step[used], loss[used], places)
     ends = [found.quantiles(0.5 + side * level / 2) for side in (0, -1, 1)]
+    low, high = (float(found.quantiles(0.5 + side * level / 2, np.inf)[-1]) for side in (-1, 1))
     looks = _look_back(members_of, curve, clean, level) if look_back else ()
     dropped = {**running.dropped, "spike": int((~clean).sum())} if (~clean).any() else running.dropped
     return RunForecast(
@@ -206,6 +214,7 @@ def forecast(
         loss=ends[0],
         low=ends[1],
         high=ends[2],
+        between=(low, high),
         asked=asked,
         level=level,
         curve=(step, loss),

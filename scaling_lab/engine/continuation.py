@@ -29,14 +29,22 @@ Floats = NDArray[np.float64]
 
 # Groups of neighbouring points that a curve is reduced to, and shapes of each law that are tried.
 BINS, SHAPES = 110, 96
-# Drops gathered for a forecast: the difference to all of them is below 1e-5 nats (tests/test_histories.py).
+# Drops gathered for a forecast: the difference to all of them is below 1e-5 nats (tests/decide).
 TOGETHER = 128
 # Points before this share of the last step say little of the end, and the laws hold there least.
 FIRST_SHARE = 1 / 20
-# Sizes of the drift (nats per log-step to the power 1.5): public curves have .005 to .03 (bench/forecast.py).
-DRIFTS = (5e-3, 1e-2, 2e-2, 4e-2, 8e-2)
-# Noise over what neighbouring points tell, more where they share it; and whether it falls with the learning rate.
-NOISES, WITH_RATE = (0.7, 1.0, 1.5, 2.5, 4.0), (0.0, 1.0)
+# Sizes of the drift, in nats per log-step to the power 1.5. Smaller ones tell the first half of public cosine runs as
+# well, and are too sure of the rest of them (bench/forecast.py).
+DRIFTS = (1.5e-2, 3e-2, 6e-2)
+# The noise of points over what second differences tell; that which neighbours share over the same, and the share of the
+# steps so far over which it is forgotten (smoothed logs, one stream of data); whether both fall with the learning rate.
+NOISES = (
+    (0.7, 0.0, 1.0),
+    (1.0, 0.0, 1.0),
+    (1.5, 0.0, 1.0),
+    *((1.0, shared, reach) for shared in (1.5, 4.0, 10.0) for reach in (0.004, 0.015)),
+)
+WITH_RATE = (0.0, 1.0)
 LEAST_RATE_NOISE = 0.1
 # Components that together weigh less than this are left out of a forecast.
 NEGLIGIBLE = 1e-4
@@ -217,8 +225,8 @@ class Component:
 class Posterior:
     """A mixture of Gaussians for the loss at each target: weights (K,), means and variances (K, t).
 
-    `laws` says how much each law weighs; `drift` is the mean size of the drift; `var` is that of the curve, `noise`
-    that of one logged point about it.
+    `laws` says how much each law weighs; `drift` is the mean size of the drift; `var` is that of the curve with the
+    noise that neighbours share, `noise` that of one logged point about it.
     """
 
     weight: Floats
@@ -245,13 +253,13 @@ class Posterior:
         # The tail that is smaller is the one that is precise.
         return np.where(low < high, ndtri(np.maximum(low, 1e-300)), -ndtri(np.maximum(high, 1e-300)))
 
-    def quantiles(self, share: float) -> Floats:
-        """The loss (t,) that a share of the forecast lies below, of one logged point."""
-        sd = np.sqrt(self.var + self.noise)
+    def quantiles(self, share: float, count: float = 1.0) -> Floats:
+        """The loss (t,) that a share of the forecast lies below, for the mean of `count` points at each target."""
+        sd = np.sqrt(self.var + self.noise / count)
         low, high = (self.mean - 8 * sd).min(axis=0), (self.mean + 8 * sd).max(axis=0)
         for _ in range(50):
             middle = 0.5 * (low + high)
-            below = self.cdf(middle) < share
+            below = self.cdf(middle, count) < share
             low, high = np.where(below, middle, low), np.where(below, high, middle)
         return 0.5 * (low + high)
 
@@ -308,7 +316,7 @@ class Continuation:
         n = len(seen.step)
         rests, columns, rates = self._at(np.concatenate([seen.step, targets]))
         step = np.concatenate([seen.step, targets])
-        place = np.log(step / seen.step[0])
+        place, apart = np.log(step / seen.step[0]), np.abs(step[:, None] - step)
         unit = _drift(place, place)
         rate = np.maximum(rates, LEAST_RATE_NOISE)
         designs = [self._design(s, r, c, np.concatenate([seen.step, targets])) for s, r, c in
@@ -316,10 +324,12 @@ class Continuation:
         parts, labels = [], []
         for power in WITH_RATE if np.ptp(rate[:n]) > 1e-3 else WITH_RATE[:1]:
             sd = seen.noise if power == 0 else seen.noise_rate
-            for share in NOISES:
-                noise = (share * sd * rate**power) ** 2
+            for share, shared, reach in NOISES:
+                each = sd * rate**power
+                noise = (share * each) ** 2
+                with_neighbours = np.outer(each, each) * shared**2 * np.exp(-apart / (reach * seen.step[-1]))
                 for size in DRIFTS:
-                    cov = size**2 * unit
+                    cov = size**2 * unit + with_neighbours
                     factor = np.asarray(np.linalg.cholesky(cov[:n, :n] + np.diag(noise[:n] / seen.count)), dtype=float)
                     across = solve_triangular(factor, cov[:n, n:], lower=True)
                     left = np.maximum(np.diag(cov)[n:] - np.einsum("nt,nt->t", across, across), 0.0)

@@ -10,6 +10,8 @@ from .terminal import prose, table
 if TYPE_CHECKING:
     from ..decide.forecast import RunForecast
 
+# Where the interval of one logged point is so many times that of the mean of many, both are told.
+NOISY = 1.2
 # Places of a forecast that are printed where none was asked for.
 PRINTED = 6
 
@@ -28,7 +30,12 @@ def forecast(found: RunForecast) -> str:
         f"at the end, step {total:,.0f}: {words.fixed(value, low, high)}{f' {unit}' if unit else ''} "
         f"({level} interval {words.span(low, high)})",
     )
+    # Worth a line only where points scatter more than the curve is in doubt.
+    mean_low, mean_high = found.between
+    noisy = high - low > NOISY * (mean_high - mean_low)
     tail = [_known(found), _follows(found)]
+    if noisy:
+        tail.insert(0, f"the mean of many points at the end: {words.span(mean_low, mean_high)}")
     if found.seconds is not None:
         tail.append(f"the rest takes {duration(found.seconds)} at the pace of the last points")
     parts = [head, _places(found, level)]

@@ -50,7 +50,7 @@ def until(frame: pd.DataFrame, step: float) -> pd.DataFrame:
 def test_the_posterior_is_the_one_of_dense_gaussians(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two shapes, one drift and one noise: conditioned by the whole covariance matrix instead of by factors."""
     monkeypatch.setattr(continuation, "DRIFTS", (0.02,))
-    monkeypatch.setattr(continuation, "NOISES", (1.0,))
+    monkeypatch.setattr(continuation, "NOISES", ((1.0, 0.5, 0.1),))
     monkeypatch.setattr(continuation, "WITH_RATE", (0.0,))
     monkeypatch.setattr(continuation, "_positive", lambda shapes, best, cov: np.zeros(len(best)))
     plan = Schedule.parse(COSINE)
@@ -69,6 +69,7 @@ def test_the_posterior_is_the_one_of_dense_gaussians(monkeypatch: pytest.MonkeyP
     u = np.log(step / step[0])
     low, high = np.minimum(u[:, None], u), np.maximum(u[:, None], u)
     drift = 0.02**2 * (low**2 * high / 2 - low**3 / 6)
+    drift += 0.001**2 * np.exp(-np.abs(step[:, None] - step) / 300)
     x, n = history.at(step, 128).x, len(seen.step)
     means, variances, logs = [], [], []
     for m in range(2):
@@ -116,7 +117,7 @@ def worlds(count: int, spec: str = COSINE) -> list[tuple[History, np.ndarray, np
 
 def test_intervals_cover_as_they_say_and_shrink_as_the_run_goes_on() -> None:
     inside, widths = {0.3: 0, 0.6: 0}, {0.3: [], 0.6: []}
-    made = worlds(50)
+    made = worlds(36)
     for history, step, loss in made:
         for share, held in inside.items():
             keep = step <= share * step[-1]
@@ -127,14 +128,14 @@ def test_intervals_cover_as_they_say_and_shrink_as_the_run_goes_on() -> None:
             low, high = (float(found.quantiles(q)[0]) for q in (0.05, 0.95))
             inside[share] = held + (low <= loss[-1] <= high)
             widths[share].append(high - low)
-    # 45 of 50 on average; binomial at .001 on either side.
-    assert all(37 <= held <= 50 for held in inside.values()), inside
+    # 32.4 of 36 on average; 26 has a chance of .002.
+    assert all(held >= 26 for held in inside.values()), inside
     assert np.median(widths[0.6]) < 0.5 * np.median(widths[0.3])
 
 
 def test_runs_of_the_model_itself_are_hardly_ever_told_to_have_left() -> None:
     scores, left = [], 0
-    for history, step, loss in worlds(8):
+    for history, step, loss in worlds(5):
         watch = Watch(
             lambda s, y, h=history: Continuation(
                 h, [shapes_alone(law, h, float(h.areas[int(s[-1])]), float(y[-1])) for law in continuation.ALONE]
@@ -143,7 +144,7 @@ def test_runs_of_the_model_itself_are_hardly_ever_told_to_have_left() -> None:
         left += watch.advance(step, loss, 8000, done=True) is not None
         scores += [stretch.score for stretch in watch.stretches]
     assert left == 0
-    assert len(scores) > 7 * 0.8 * STRETCHES
+    assert len(scores) > 4 * 0.8 * STRETCHES
     assert abs(np.mean(scores)) < 0.25
     assert 0.6 < np.std(scores) < 1.2
 
@@ -234,6 +235,32 @@ def test_a_spike_that_comes_back_is_no_departure() -> None:
     assert found.loss[-1] == pytest.approx(clean.loss[-1], abs=2e-3)
     assert spikes(frame.step.to_numpy(), frame.loss.to_numpy()).sum() == 2
     assert not spikes(np.arange(4.0), np.ones(4)).any()
+
+
+def test_noisy_and_smoothed_logs_are_known_for_what_they_are() -> None:
+    """A point of a noisy log is in doubt, the mean of many is not; noise that neighbours share narrows nothing."""
+    truth = planted(noise=0.0, every=2)
+    end = float(truth.loss.iloc[-1])
+    noise = np.random.default_rng(3).standard_normal(len(truth))
+    noisy = forecast(until(truth.assign(loss=truth.loss + 0.05 * noise), 5000), COSINE)
+    assert noisy.left is None
+    assert noisy.high[-1] - noisy.low[-1] > 3.2 * 0.05 > 3 * (noisy.between[1] - noisy.between[0])
+    assert noisy.between[0] < end < noisy.between[1]
+    shared = np.zeros(len(truth))
+    for i in range(1, len(truth)):
+        shared[i] = 0.95 * shared[i - 1] + 0.005 * np.sqrt(1 - 0.95**2) * noise[i]
+    smooth = forecast(until(truth.assign(loss=truth.loss + shared), 5000), COSINE)
+    assert smooth.left is None
+    assert smooth.between[0] < end < smooth.between[1]
+    assert smooth.between[1] - smooth.between[0] > 0.01
+
+
+def test_gathered_drops_forecast_as_all_of_them() -> None:
+    history = History(Schedule.parse(COSINE).updates(), 400)
+    step = np.array([1000.0, 4000.0, 8000.0])
+    predict = get_curve_law("multi-power").predict
+    gathered, every = (np.asarray(predict(history.at(step, k).x, **TRUTH)) for k in (continuation.TOGETHER, 1))
+    assert np.abs(gathered - every).max() < 1e-5
 
 
 def test_losses_that_are_no_numbers(tmp_path: Path) -> None:
