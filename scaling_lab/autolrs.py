@@ -26,7 +26,7 @@ RATES = (1e-3, 50.0)
 
 @dataclass(frozen=True)
 class ShortForecast:
-    """The loss `value` at `horizon` by a*exp(b*t) + c, and the shares that led there.
+    """The loss `value` at `horizon` by gain * exp(b * (t - origin)) + c, from `origin`, the first step observed.
 
     `kept` (n,) says which points the cleaning left. `rose`: the loss ended above where it began, and the forecast is
     the last loss. `beyond` is how many times the observed stretch the horizon lies behind its end.
@@ -38,12 +38,19 @@ class ShortForecast:
     )
 
     value: float
-    a: float
+    gain: float
     b: float
     c: float
+    origin: float
     kept: NDArray[np.bool_]
     rose: bool
     beyond: float
+
+    @property
+    def a(self) -> float:
+        """The gain at t = 0, infinite where the stretch observed lies so late that no number holds it."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(self.gain * np.exp(-self.b * self.origin))
 
     @property
     def params(self) -> dict[str, float]:
@@ -77,10 +84,12 @@ def autolrs_forecast(
     kept = _cleaned(t, y, smoothing, rounds=1 if validation else ROUNDS, one=validation)
     level = _spline(t[kept], y[kept], smoothing)(t[kept])
     beyond = max(horizon - t[-1], 0.0) / (t[-1] - t[0])
-    a, b, c = _exponential(t[kept], level)
+    origin = float(t[0])
+    gain, b, c = _exponential(t[kept] - origin, level)
     if y[-max(len(y) // 10, 1) :].mean() > y[0]:
-        return ShortForecast(float(y[-1]), a, b, c, kept, True, beyond)
-    return ShortForecast(float(a * np.exp(b * horizon) + c), a, b, c, kept, False, beyond)
+        return ShortForecast(float(y[-1]), gain, b, c, origin, kept, True, beyond)
+    value = float(gain * np.exp(b * (horizon - origin)) + c)
+    return ShortForecast(value, gain, b, c, origin, kept, False, beyond)
 
 
 def _spline(t: Floats, y: Floats, smoothing: float | None) -> Any:
@@ -114,13 +123,13 @@ def _cleaned(t: Floats, y: Floats, smoothing: float | None, *, rounds: int, one:
 
 
 def _exponential(t: Floats, y: Floats) -> tuple[float, float, float]:
-    """a, b < 0 and c of least squares: the best rate of a grid, then of the stretch about it."""
+    """Gain at t = 0, b < 0 and c of least squares: the best rate of a grid, then of the stretch about it."""
     from scipy.optimize import minimize_scalar
 
-    origin, length = float(t[0]), float(t[-1] - t[0])
+    length = float(t[-1] - t[0])
 
     def solved(log_rate: float) -> tuple[float, float, float]:
-        e = np.exp(-np.exp(log_rate) * (t - origin))
+        e = np.exp(-np.exp(log_rate) * t)
         centred = e - e.mean()
         size = float(centred @ centred)
         a = float(centred @ (y - y.mean())) / size if size > 0 else 0.0
@@ -134,5 +143,4 @@ def _exponential(t: Floats, y: Floats) -> tuple[float, float, float]:
         minimize_scalar(lambda g: solved(g)[0], bounds=(low, high), method="bounded", options={"xatol": 1e-10}).x
     )
     _, a, c = solved(log_rate)
-    b = -float(np.exp(log_rate))
-    return a * float(np.exp(-b * origin)), b, c
+    return a, -float(np.exp(log_rate)), c

@@ -48,10 +48,12 @@ class BadInput(LabError):
 class NotEnoughData(LabError):
     """Fewer usable rows than something needs: a law more than its free `parameters`, which --fix makes fewer."""
 
-    def __init__(self, have: int, need: int, what: str, detail: str = "", *, parameters: int | None = None) -> None:
+    def __init__(
+        self, have: int, need: int, what: str, detail: str = "", *, parameters: int | None = None, more: str = "runs"
+    ) -> None:
         self.have, self.need = have, need
         rows = f"{have} usable row{'s' if have != 1 else ''}, but {what}"
-        least = f"needs at least {need} rows{detail}; add runs"
+        least = f"needs at least {need} rows{detail}; add {more}"
         if parameters is None:
             super().__init__(f"{rows} {least}")
         else:

@@ -26,6 +26,16 @@ def test_an_exponential_comes_back_and_a_horizon_of_ten_stretches_is_far() -> No
     assert set(found.params) == {"a", "b", "c"}
 
 
+@pytest.mark.parametrize("begin", [0.0, 1e3, 2e4, 1e6])
+def test_a_stretch_late_in_a_run_gives_the_forecast_of_an_early_one(begin: float) -> None:
+    """The gain at step 0 leaves floating point there; the forecast is of the stretch and needs no such number."""
+    y = 3.0 + np.exp(-T / 9.0)
+    found = autolrs_forecast(begin + T, y, begin + 230.0)
+    assert found.value == pytest.approx(autolrs_forecast(T, y, 230.0).value, rel=1e-12)
+    assert found.gain == pytest.approx(np.exp(-1 / 9.0), rel=1e-4)
+    assert np.isfinite(found.a) == (begin < 2e4)
+
+
 def test_spikes_of_the_first_half_are_left_out_where_plain_least_squares_follows_them() -> None:
     y = CLEAN + 0.003 * np.random.default_rng(0).standard_normal(200)
     y[[3, 40, 70]] += 0.5

@@ -528,7 +528,7 @@ def _levels(runs: _Runs, how: _How, notes: list[str]) -> tuple[Level, ...]:
 
 def _level(loss: float, size: float | None, batches: Floats, steps: Floats, how: _How) -> Level:
     if len(batches) < LEAST:
-        status = f"only {len(batches)} batch size{'s' if len(batches) > 1 else ''} reach it"
+        status = "only 1 batch size reaches it" if len(batches) == 1 else f"only {len(batches)} batch sizes reach it"
         return Level(loss, size, batches, steps, None, None, None, status)
     if how.method == "optimum":
         best, status = fit_optimum(batches, batches * steps, how.level)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..autolrs import LEAST as AUTOLRS_LEAST
 from ..autolrs import NAME as AUTOLRS
 from ..autolrs import ShortForecast, autolrs_forecast
 from ..engine.codes import severity
@@ -52,6 +53,7 @@ ALIKE = 0.1
 MOST_ROWS, WIDEST = 400, 0.02
 # Points that an inner backtest needs, and the widest the objective is square to (times the noise).
 LEAST_POINTS, HUBER = 8, 2.0
+MORE = "points of the curve"
 LEAST_WIDTH = 1e-3
 # Families nearer to each other than this share of the loss say the same.
 LEAST_SPREAD = 1e-5
@@ -217,7 +219,7 @@ def extrapolate(
     targets = np.atleast_1d(np.asarray(to, dtype=float))
     _check_targets(curve, targets, passed=stop is not None)
     if len(curve) < 2:
-        raise NotEnoughData(len(curve), 3, names[0])
+        raise NotEnoughData(len(curve), 3, names[0], more=MORE)
     loss = smoothed(curve.loss, way)
     points = Points.of(curve.input, curve.x, loss)
     begin = drop.begin(curve.x)
@@ -256,7 +258,7 @@ def _none_fitted(
     """Why no family was fitted: too few points for the one of fewest parameters, or what each says."""
     need, name = min((len(get_law(_law_name(n, curve.input)).params) + 1, n) for n in names)
     if len(window.x) < need:
-        return NotEnoughData(len(window.x), need, name, f" ({len(curve)} before --drop-first)")
+        return NotEnoughData(len(window.x), need, name, f" ({len(curve)} before --drop-first)", more=MORE)
     return DidNotConverge(
         f"{curve.name}: no family could be fitted ({'; '.join(f'{n}: {why}' for n, why in left_out.items())})"
     )
@@ -307,7 +309,7 @@ def fit_family(name: str, points: Points, settings: Settings = FULL) -> dict[str
     DidNotConverge.
     """
     if name == AUTOLRS:
-        return _autolrs(points).params
+        return _autolrs(points)
     law = get_law(name)
     coordinates = Coordinates.of(law, {}, {points.input: points.x})
     best = optimum(coordinates, _rows(law, points), _with_objective(settings, points))
@@ -339,8 +341,13 @@ def _rows(law: Law, points: Points) -> Rows:
     )
 
 
-def _autolrs(points: Points) -> ShortForecast:
-    return autolrs_forecast(points.x, points.loss, float(points.x[-1]))
+def _autolrs(points: Points) -> dict[str, float]:
+    if len(points.x) < AUTOLRS_LEAST:
+        raise NotEnoughData(len(points.x), AUTOLRS_LEAST, AUTOLRS)
+    found = autolrs_forecast(points.x, points.loss, float(points.x[-1])).params
+    if not np.isfinite(found["a"]):
+        raise DidNotConverge("its gain at the first step is beyond any number: the window lies too late for its length")
+    return found
 
 
 def _law_name(name: str, along: str) -> str:

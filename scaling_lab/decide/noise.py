@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..engine.result import Notice
 from ..errors import BadInput, NotEnoughData, UsageError
-from ..tables import Rows, Table, read_table, rows_for
+from ..tables import Rows, Table, check_rising, read_table, rows_for
 from .allocate import Quantile
 
 if TYPE_CHECKING:
@@ -118,9 +118,12 @@ def noise_scale(
             f"the log is of {rows.runs} runs", file=rows.name, column="run_id", fix="choose one with --where"
         )
     if rows.used < MEANS * LEAST:
-        raise NotEnoughData(rows.used, MEANS * LEAST, "the noise scale", " of squared gradient norms")
+        detail = " of squared gradient norms"
+        raise NotEnoughData(rows.used, MEANS * LEAST, "the noise scale", detail, more="steps of the log")
     order = np.argsort(rows.x["step"], kind="stable")
     step = rows.x["step"][order]
+    # Two rows of one step are two logs in one file: their means would be told apart as if they were one run's.
+    check_rising(step, rows.lines[order], "step", file=rows.name, column=read.columns.get("step"))
     gradient, trace = two_batch(rows.x["grad_sq_small"][order], rows.y[order], small_batch, big_batch)
     span = max(1.0, HALF_LIFE * rows.used) if half_life is None else half_life
     smoothed = _moving(gradient, trace, span)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import BadInput, UsageError
 from ..quantities import ALIASES, format_quantity, quantity
-from ..tables import Table, column_numbers, read_table, rows_for
+from ..tables import Table, check_rising, column_numbers, read_table, rows_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +109,15 @@ def read_curve(
         notes=rows.notes,
     )
     found = found.keep(found.x > 0, f"at {name} 0")
-    return found.keep(_after_warmup(found.lr, len(found)), "in the warm-up")
+    after = _after_warmup(found.lr, len(found))
+    if len(found) > 1 and after.sum() == 1:
+        raise BadInput(
+            "the learning rate rises to the last row: all of the curve is its warm-up",
+            file=table.name,
+            column=table.columns.get("lr", "lr"),
+            fix="give rows of the time after it",
+        )
+    return found.keep(after, "in the warm-up")
 
 
 def _check_clock(table: Table, name: str) -> None:
@@ -133,22 +141,11 @@ def _check_one_run(table: Table) -> None:
 
 
 def _check_order(table: Table, name: str) -> None:
-    """Raises BadInput at the first row that lies behind, or again at, the place of one before."""
+    """Raises BadInput at the first row with a loss that lies behind, or again at, the place of one before."""
     x, loss = column_numbers(table, name)[0], column_numbers(table, "loss")[0]
-    rows = np.flatnonzero(np.isfinite(x) & np.isfinite(loss))
-    back = np.flatnonzero(np.diff(x[rows]) <= 0)
-    if not back.size:
-        return
-    before, row = rows[back[0]], rows[back[0] + 1]
-    says = "stands twice" if x[row] == x[before] else f"comes after {name} {format_quantity(float(x[before]))}"
-    raise BadInput(
-        f"{name} {format_quantity(float(x[row]))} {says}",
-        file=table.name,
-        line=int(table.lines[row]),
-        column=table.columns.get(name, name),
-        fix="if the run was resumed, `scaling-lab ingest LOG --out runs.csv --curves curve.csv` merges its pieces; if "
-        "these are several runs, name them with --map run_id=COLUMN or choose one with --where",
-    )
+    there = np.isfinite(x) & np.isfinite(loss)
+    lines, column = np.asarray(table.lines)[there], table.columns.get(name, name)
+    check_rising(x[there], lines, name, file=table.name, column=column)
 
 
 def _after_warmup(lr: Floats | None, count: int) -> NDArray[np.bool_]:

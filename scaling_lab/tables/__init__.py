@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..quantities import ALIASES
-from .curves import Curve, Curves, read_curves
+from .curves import Curve, Curves, check_rising, read_curves
 from .expressions import select_rows
 from .formats import Content, delimiter_of, read_content, table_of, table_of_frame
 from .naming import name_columns
@@ -53,6 +53,7 @@ __all__ = [
     "Rows",
     "Skipped",
     "Table",
+    "check_rising",
     "column_numbers",
     "delimiter_of",
     "read_content",

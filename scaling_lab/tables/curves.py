@@ -167,7 +167,8 @@ def read_curves(
             )
     for name in dict.fromkeys(names.tolist()):
         part = rows.take(names == name)
-        _check_order(part, name)
+        of = f" of run {name!r}" if part.grouped else ""
+        check_rising(part.x["step"], part.lines, "step", file=part.name, of=of)
         at = [place[int(line)] for line in part.lines]
         told = [float(v) for v in np.unique(given["warmup_steps"][at])] if "warmup_steps" in given else []
         length = int(told[0]) if len(told) == 1 and np.isfinite(told[0]) else warmup_steps
@@ -217,21 +218,26 @@ def read_curves(
     )
 
 
-def _check_order(part: Rows, name: str) -> None:
-    """Raises BadInput where a curve's steps go back or stand still."""
-    back = np.flatnonzero(np.diff(part.x["step"]) <= 0)
-    if back.size:
-        at = int(back[0]) + 1
-        before, now = part.x["step"][at - 1], part.x["step"][at]
-        of = f" of run {name!r}" if part.grouped else ""
-        raise BadInput(
-            f"step {now:g}{of} comes after step {before:g}",
-            file=part.name,
-            line=int(part.lines[at]),
-            column="step",
-            fix="one curve's steps only rise: merge what was resumed with `scaling-lab ingest`, name the runs with "
-            "--map run_id=COLUMN, or select one with --where",
-        )
+def check_rising(
+    places: Floats, lines: NDArray[np.int64], name: str, *, file: str, column: str | None = None, of: str = ""
+) -> None:
+    """Raises BadInput with the line at the first of `places` (n,) along one curve that goes back or stands still.
+
+    `name` is the quantity, `column` what the table calls it, `of` whose curve it is.
+    """
+    back = np.flatnonzero(np.diff(places) <= 0)
+    if not back.size:
+        return
+    at = int(back[0]) + 1
+    says = "stands twice" if places[at] == places[at - 1] else f"comes after {name} {places[at - 1]:.10g}"
+    raise BadInput(
+        f"{name} {places[at]:.10g}{of} {says}",
+        file=file,
+        line=int(lines[at]),
+        column=column or name,
+        fix="along one curve it only rises: `scaling-lab ingest LOG --out runs.csv --curves curve.csv` merges a "
+        "resumed run; name several runs with --map run_id=COLUMN, or select one with --where",
+    )
 
 
 def _logged(part: Rows, name: str, warmup_steps: int | None) -> tuple[Schedule, str]:

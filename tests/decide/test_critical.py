@@ -220,7 +220,7 @@ def test_bad_tables_say_what_is_wrong() -> None:
     with pytest.raises(BadInput, match="many"):
         cbs(text)
     one = cbs(zhang()[zhang().batch_sequences == 64])
-    assert {level.status for level in one.levels} == {"only 1 batch size reach it"}
+    assert {level.status for level in one.levels} == {"only 1 batch size reaches it"}
     assert one.law is None
 
 

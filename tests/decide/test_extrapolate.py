@@ -146,6 +146,16 @@ def test_it_runs_along_tokens_too_and_autolrs_can_be_asked() -> None:
 # ---------------------------------------------------------------------------------------------------------- stopping
 
 
+def test_autolrs_is_left_out_where_a_window_is_too_short_or_too_late() -> None:
+    few = extrapolate(planted().iloc[:4], 8000, family=["autolrs", "lc:ilog2"], drop_first="0%")
+    assert few.left_out["autolrs"] == "4 points, and it needs 5"
+    step = 1e6 + np.arange(1.0, 101.0)
+    late = pd.DataFrame({"step": step, "lr": 3e-4, "loss": 3.0 + np.exp(-np.arange(100) / 5)})
+    found = extrapolate(late, 1.001e6, family=["autolrs", "lc:ilog2"])
+    assert "too late for its length" in found.left_out["autolrs"]
+    assert "SL489" in codes(found)
+
+
 def test_the_sequence_of_trends_comes_to_rest_and_says_where() -> None:
     found = extrapolate(planted(), 20_000, family=["lc:pow3"], stop=0.002).stop
     assert found is not None
@@ -239,10 +249,10 @@ def test_smoothing_is_recorded_and_done_by_the_one_function() -> None:
 def test_what_is_no_single_rising_curve_is_refused_with_its_line() -> None:
     rows = planted()
     back = pd.concat([rows.iloc[:50], rows.iloc[40:]], ignore_index=True)
-    with pytest.raises(BadInput, match=r"line 50, column step: step 8\.2K comes after step 10K.*ingest LOG"):
+    with pytest.raises(BadInput, match=r"line 50, column step: step 8200 comes after step 10000.*ingest LOG"):
         extrapolate(back, 30_000)
     twice = pd.concat([rows.iloc[:50], rows.iloc[49:]], ignore_index=True)
-    with pytest.raises(BadInput, match="step 10K stands twice"):
+    with pytest.raises(BadInput, match="step 10000 stands twice"):
         extrapolate(twice, 30_000)
     two = pd.concat([rows.assign(run_id="a"), rows.assign(run_id="b")])
     with pytest.raises(BadInput, match=r"2 runs \(a, b\).*--where \"run_id == 'a'\""):
@@ -250,6 +260,19 @@ def test_what_is_no_single_rising_curve_is_refused_with_its_line() -> None:
     assert len(read_curve(two, where="run_id == 'a'")) == len(rows)
     with pytest.raises(BadInput, match="not a finite number"):
         extrapolate(rows.assign(loss=rows.loss.astype(str).where(rows.step != 400, "nan?")), 30_000)
+
+
+def test_neighbouring_steps_are_told_apart_and_a_warm_up_alone_is_no_curve() -> None:
+    step = STEP + 10_001.0
+    back = planted(step=step)
+    back.loc[51, "step"] = back.step[50] - 1
+    with pytest.raises(BadInput, match="step 20200 comes after step 20201"):
+        extrapolate(back, 80_000, family=FEW)
+    rising = planted().assign(lr=STEP * 1e-8)
+    with pytest.raises(BadInput, match="column lr: the learning rate rises to the last row"):
+        extrapolate(rising, 80_000, family=FEW)
+    with pytest.raises(NotEnoughData, match="add points of the curve"):
+        extrapolate(planted().iloc[:3], 80_000, family=["lc:pow3"])
 
 
 def test_an_empty_cell_and_step_zero_are_counted() -> None:

@@ -87,3 +87,8 @@ def test_bad_logs_say_what_is_wrong() -> None:
         noise_scale(frame[:10], SMALL, BIG)
     with pytest.raises(BadInput, match="the log is of 2 runs"):
         noise_scale(frame.assign(run_id=["a", "b"] * 50), SMALL, BIG)
+    twice = pd.concat([frame, frame.assign(grad_sq_big=2 * frame.grad_sq_big)])
+    with pytest.raises(BadInput, match="line 100, column step: step 0 stands twice"):
+        noise_scale(twice, SMALL, BIG)
+    mixed = noise_scale(frame.sample(frac=1.0, random_state=0), SMALL, BIG)
+    assert mixed.whole.to_dict() == pytest.approx(noise_scale(frame, SMALL, BIG).whole.to_dict())
