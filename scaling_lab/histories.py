@@ -136,12 +136,14 @@ class History:
         found[held] = which + 1
         area = np.interp(step, np.arange(self.steps + 1), self.areas)
         place = tree.place[found]
-        lr = _between(self.lr, place)
-        before = _between(self.areas[:-1], place)
+        low = place.astype(np.int64)
+        share = None if alone else place - low
+        lr = _between(self.lr, low, share)
+        before = _between(self.areas[:-1], low, share)
         pairs = Pairs(
             drop=tree.drop[found],
             lr=lr,
-            share=_between(self._halves, place) / self.peak,
+            share=_between(self._halves, low, share) / self.peak,
             since=np.maximum(area[of] - before, 0.0),
             steps=np.maximum(step[of] - place + 1.0, 0.0),
             area_then=before + lr,
@@ -158,11 +160,10 @@ class History:
         return made[together]
 
 
-def _between(values: Floats, place: Floats) -> Floats:
-    """The values (T,) of updates 1 to T at places (k,) between them."""
-    low = place.astype(np.int64)
-    share = place - low
-    return values[low - 1] * (1.0 - share) + values[np.minimum(low, len(values) - 1)] * share
+def _between(values: Floats, low: NDArray[np.int64], share: Floats | None) -> Floats:
+    """The values (T,) of updates 1 to T at updates `low` (k,), or at this share of the way from them to the next."""
+    at = values[low - 1]
+    return at if share is None else at * (1.0 - share) + values[np.minimum(low, len(values) - 1)] * share
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ FRESH, WORTH = 0.998, 0.5 * 0.13
 # Places of the fitted curves that are kept, to measure distances to.
 KEPT_PLACES = 240
 # As sd of log loss: the least everywhere, since between seeds the loss differs by .0007 to .0014 nats of 2.5 to 3.5
-# (arXiv:2503.12811); and for each unit of distance what is assumed as if so many inner backtests had asked for it, and
-# the least, since those reach less far than forecasts do. Chosen on the curves of that paper's 25M model and on the
-# ladders of docs/curves-accuracy.md.
-LEAST_NEAR, FAR, COUNTED, LEAST_FAR = 0.0003, 0.15, 2.0, 0.125
+# (arXiv:2503.12811); and for each unit of distance what is assumed of the choice of laws and of one law, as if so many
+# inner backtests had asked for it, and the share of it that is the least: they reach less far than forecasts do. Chosen
+# on the curves of that paper's 25M model and on the ladders of docs/curves-accuracy.md.
+LEAST_NEAR, FAR, FAR_ALONE, COUNTED, LEAST_SHARE = 0.0003, 0.15, 0.25, 2.0, 5 / 6
 # Closer than this no error is for want of likeness.
 CLOSE = 0.002
 # Inner backtests: the shares of the longest curve that are fitted, the rest being predicted; points on either side.
@@ -168,12 +168,14 @@ def _some(curves: Curves, parts: Sequence[Curve], least: int) -> Curves:
     return replace(curves, curves=tuple(part for part in parts if len(part.step) >= least))
 
 
-def calibrated(errors: Sequence[tuple[Floats, Floats, Floats]], sd: float, likeness: Likeness, seen: Floats) -> Misfit:
+def calibrated(
+    errors: Sequence[tuple[Floats, Floats, Floats]], sd: float, likeness: Likeness, seen: Floats, far: float = FAR
+) -> Misfit:
     """The misfit that inner backtests ask for: errors of log loss, distances and variances known otherwise, of each.
 
     Each asks for as much for a unit of distance as would hold nine in ten of its errors. The answer is the root mean
-    square of them and of FAR, which counts as COUNTED of them, and LEAST_FAR at least: one asks for little by luck as
-    often as for much.
+    square of them and of `far`, which counts as COUNTED of them, and LEAST_SHARE of `far` at least: one asks for little
+    by luck as often as for much.
     """
     needed = []
     for error, apart, known in errors:
@@ -181,5 +183,5 @@ def calibrated(errors: Sequence[tuple[Floats, Floats, Floats]], sd: float, liken
             continue
         over = np.sqrt(np.maximum((error / Z90) ** 2 - known - sd**2 - LEAST_NEAR**2, 0.0))
         needed.append(float(np.quantile(over / np.maximum(apart, CLOSE), 0.9)))
-    far = float(np.sqrt((COUNTED * FAR**2 + np.sum(np.square(needed))) / (COUNTED + len(needed))))
-    return Misfit(LEAST_NEAR, max(far, LEAST_FAR), len(needed), likeness, seen)
+    mean = float(np.sqrt((COUNTED * far**2 + np.sum(np.square(needed))) / (COUNTED + len(needed))))
+    return Misfit(LEAST_NEAR, max(mean, LEAST_SHARE * far), len(needed), likeness, seen)

@@ -21,13 +21,13 @@ from ..laws.curves import AUTO_CURVE, NEED_A_JUMP, get_curve_law
 from ..schedules import Schedule
 from ..tables import Curve, Curves, Rows, Table, read_curves, read_table
 from .coordinates import Coordinates, inward
-from .curve_misfit import Z90, Likeness, Misfit, calibrated, inner_splits, points_in
+from .curve_misfit import FAR_ALONE, Z90, Likeness, Misfit, calibrated, inner_splits, points_in
 from .fit import KEPT_POINTS, Optimum, Settings, estimates, optimum
 from .metrics import Metrics, metrics
 from .prior import FIRST_NOISE, objective_unit
 from .result import SCHEMA, Estimate, Notice, stamp
 from .sandwich import NoCovariance, sandwich
-from .solve import Objective, Pull, graduated, thinned, widths
+from .solve import Objective, Pull, graduated, keep_freed_memory, thinned, widths
 from .uncertainty import residual_spread
 
 if TYPE_CHECKING:
@@ -214,6 +214,7 @@ class CurveFit:
     def _points(self, history: History, steps: Sequence[float] | Floats) -> Points:
         if history.warmup != self.warmup:
             raise UsageError(f"the fit counts warm-up as {self.warmup!r}, not as {history.warmup!r}")
+        keep_freed_memory()  # arrays of every update of a long run: to take and zero them anew is half of the time
         return history.at(steps, TOGETHER)
 
     def _x(self, points: Points, params: float | None) -> dict[str, Any]:
@@ -608,7 +609,7 @@ def _misfit(
         found = inner_fit(coordinates, split.train, settings, theta)
         apart = like.distances(points_in(test), points_in(split.train.rows(FIT_TOGETHER)))
         errors.append((held_out(coordinates, found, test), apart, np.zeros(test.used)))
-    return calibrated(errors, sd, like, like.seen(points_in(rows)))
+    return calibrated(errors, sd, like, like.seen(points_in(rows)), FAR_ALONE)
 
 
 def likeness(coordinates: Coordinates, theta: Floats, rows: Rows) -> Likeness:

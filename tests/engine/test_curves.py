@@ -17,7 +17,7 @@ from scipy.optimize import least_squares, minimize
 from scaling_lab.engine.coordinates import Coordinates
 from scaling_lab.engine.curves import CurveFit, drawn_optimum, fit_curves, known_of, rows_of
 from scaling_lab.engine.fit import Settings
-from scaling_lab.errors import BadInput, NotIdentified, UsageError
+from scaling_lab.errors import BadInput, LabError, NotIdentified, UsageError
 from scaling_lab.histories import History
 from scaling_lab.laws.curves import CURVE_LAWS, get_curve_law
 from scaling_lab.schedules import Schedule
@@ -352,3 +352,21 @@ def test_misuse_is_told() -> None:
         fit_curves("annealing-n", world("lr-sum"))
     with pytest.raises(UsageError, match="no law of loss curves"):
         fit_curves("anealing", world("lr-sum"))
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "says"),
+    [
+        (lambda f: f.assign(step=f.step.where(f.step != 500, 300)), {}, "comes after step"),
+        (lambda f: f.drop(columns="lr"), {}, "no column 'lr'"),
+        (lambda f: f.assign(lr=0.0), {}, "zero at every step"),
+        (lambda f: f, {"schedule": Schedule.parse("cosine:total=1500,warmup=100,lr_max=1e-3")}, "beyond the 1500"),
+        (lambda f: f.assign(loss=f.loss.where(f.step != 500, -1.0)), {}, "loss"),
+        (lambda f: f.head(3), {}, "3 usable rows"),
+    ],
+)
+def test_bad_curves_are_told(change: Any, options: dict[str, Any], says: str) -> None:
+    curve = world("multi-power").only({"cosine"}).curves[0]
+    frame = pd.DataFrame({"step": curve.step, "loss": curve.loss, "lr": curve.history.lr[curve.step.astype(int) - 1]})
+    with pytest.raises(LabError, match=says):
+        fit_curves("lr-sum", change(frame), warmup_steps=100, **options)
