@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from ..histories import Points
 from ..laws import Law, Param
+from ..laws.base import Bowls
 from ..quantities import SHARE_PREFIX
 from . import sums
+from .bowls import BowlKernel
 from .dual import Dual
 from .powers import PowerSum
 from .solve import ByDual, Kernel
@@ -96,6 +98,8 @@ class Coordinates:
         coefficients = {power.coefficient for power in self.law.powers}
         if self.law.powers and all(self.law.param(n).domain == "positive" for n in coefficients):
             return PowerSum(self, x, size)
+        if isinstance(self.law.form, Bowls):
+            return BowlKernel(self, self.law.form, x, size)
         if self.law.form is not None:
             return sums.kernel_of(self, self.law.form, x)
         real = np.array([p.domain == "real" for p in self.free], dtype=bool)

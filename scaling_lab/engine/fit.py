@@ -35,6 +35,7 @@ from .solve import (
     graduated,
     in_chunks,
     nonnegative_least_squares,
+    one_blas_thread,
     rounding,
     settled,
     thinned,
@@ -458,6 +459,7 @@ class Optimum:
     certain: bool = True
 
 
+@one_blas_thread()
 def optimum(coordinates: Coordinates, rows: Rows, settings: Settings, pull: Pull | None = None) -> Optimum:
     """The best of the minima that the starts lead to; raises where the data can't tell one.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Budget, Law, Param, Published, register
+from .base import Bowls, Budget, Law, Param, Published, register
 
 # A predict function takes and returns arrays, or the dual numbers that stand in for them.
 Array = Any
@@ -22,16 +22,23 @@ def _best(n: Array, d: Array, p: Mapping[str, Array]) -> tuple[Array, Array]:
 
 def _linex(height: Array, slope: Array, way: Array) -> Array:
     """Varian's LINEX: half of height * way**2 where the slope is small, steeper on the side of the slope's sign."""
+    if np.all(slope == 0):
+        return 0.5 * height * way * way  # what it comes to, held there
     turn = slope * way
     # What is one number for each set of parameters is made first: a fit spends its time on what is one for each row.
     return (height / slope**2) * (np.expm1(turn) - turn)
 
 
+def _logs(x: Mapping[str, Array]) -> tuple[Array, Array, Array, Array]:
+    """Logarithms (n,) of size and tokens from the middle of the grids, of the learning rate and of the batch."""
+    return np.log(x["params"] / N_0), np.log(x["tokens"] / D_0), np.log(x["lr_max"]), np.log(x["batch_tokens"])
+
+
 def _surface(x: Mapping[str, Array], **p: Array) -> Array:
-    n, d = np.log(x["params"] / N_0), np.log(x["tokens"] / D_0)
-    lr, batch = _best(n, d, p)
-    v = np.log(x["batch_tokens"]) - batch
-    u = np.log(x["lr_max"]) - lr + p["tilt"] * v
+    n, d, lr, batch = _logs(x)
+    best_lr, best_batch = _best(n, d, p)
+    v = batch - best_batch
+    u = lr - best_lr + p["tilt"] * v
     floor = p["E"] + p["A"] * np.exp(-p["alpha"] * n) + p["B"] * np.exp(-p["beta"] * d)
     return floor + _linex(p["C_lr"], p["skew_lr"], u) + _linex(p["C_batch"], p["skew_batch"], v)
 
@@ -78,6 +85,14 @@ HP_SURFACE = register(
         ),
         predict=_surface,
         linear=("E", "A", "B", "C_lr", "C_batch"),
+        form=Bowls(
+            (
+                *("E", "A", "alpha", "B", "beta"),
+                *("lr_0", "lr_n", "lr_d", "batch_0", "batch_d"),
+                *("C_lr", "skew_lr", "tilt", "C_batch", "skew_batch"),
+            ),
+            _logs,
+        ),
         identifiability=(
             "Each (params, tokens) needs a grid of rates and batches round its optimum: with one batch for each number "
             "of tokens what a batch costs is one with what tokens bring, and with one rate nothing of it is seen. "
