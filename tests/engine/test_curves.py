@@ -327,7 +327,7 @@ def test_a_fall_that_was_never_seen_is_worth_what_published_ones_are() -> None:
     for law in ("annealing", "multi-power", "multi-power-worth"):
         fit = fit_curves(law, constant)
         assert [n.code for n in fit.warnings] == ["SL320"]
-        told = fit.forecast(fit.history(plan), [2990])
+        told = fit.forecast(fit.history(plan), [2990], 0.95)
         flat = fit.at(fit.history(plan_of("constant")), [2990])[0]
         assert 0.0 < flat - told.loss[0] < 0.15
         assert told.high[0] - told.low[0] > 0.04
