@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,14 @@ from typer.testing import CliRunner
 from scaling_lab.cli import app
 from scaling_lab.engine.curve_auto import ALL, LATE
 from scaling_lab.engine.curve_backtest import backtest_curves
-from scaling_lab.engine.curve_misfit import FAR, LEAST_FAR, Likeness, after_branch, calibrated, distance, inner_splits
+from scaling_lab.engine.curve_misfit import FAR, LEAST_SHARE, Likeness, after_branch, calibrated, distance, inner_splits
 from scaling_lab.engine.curves import AUTO, CurveFit, fit_curves
 from scaling_lab.errors import BadInput, UsageError
 from scaling_lab.histories import History
 from scaling_lab.laws.curves import CURVE_LAWS
 from scaling_lab.schedules import Schedule
 
+from ..conftest import ROOT
 from .test_curves import FITTED, PEAK, PLANS, TRUTH, logged, plan_of, world
 
 TEST = ("constant_72000", "cosine_72000", "wsd_20000_24000", "wsdld_20000_24000", "wsdcon_3", "wsdcon_18")
@@ -107,7 +109,7 @@ def test_a_misfit_is_what_errors_ask_for() -> None:
         found = calibrated([(error, apart, known)] * 500, 0.0, like, seen)
         assert found.far == pytest.approx(size, rel=0.1)
     assert calibrated([], 0.0, like, seen).far == pytest.approx(FAR)
-    assert calibrated([(known, apart, known)] * 50, 0.0, like, seen).far == LEAST_FAR
+    assert calibrated([(known, apart, known)] * 50, 0.0, like, seen).far == pytest.approx(LEAST_SHARE * FAR)
     # An error that is no number asks for nothing.
     assert calibrated([(np.full(5, np.nan), apart[:5], known[:5])], 0.0, like, seen).cuts == 0
 
@@ -228,3 +230,10 @@ def test_the_worth_of_a_fall_in_published_fits_is_what_priors_allow() -> None:
         assert all(abs(np.log(worth / (prior.center * scale))) < 2 * prior.sd for worth in worths)
     assert Schedule.parse(PLANS["drop"]).total == 3000
     assert set(TRUTH) == set(CURVE_LAWS)
+
+
+def test_the_page_holds_the_tables_of_its_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    page, bench = (ROOT / "docs" / "curves-accuracy.md").read_text(), importlib.import_module("curves")
+    result = json.loads((ROOT / "bench" / "results" / "curves.json").read_text())
+    assert bench.markdown(result).strip() == page.split(bench.BEGIN)[1].split(bench.END)[0].strip()
