@@ -414,11 +414,15 @@ def inner_backtests(name: str, points: Points, drop: DropFirst) -> list[Inner]:
 
 
 def _drift(found: Sequence[Inner]) -> float:
-    """The error for each factor e beyond the data: the root mean square over cuts of that of the furthest block."""
-    if not found:
-        return LEAST_DRIFT
-    rates = [inner.errors[-1] / inner.distance[-1] for inner in found]
-    return float(np.sqrt(np.mean(np.square(rates))))
+    """The error for each factor e beyond the data: the root mean square over cuts of that of the furthest block.
+
+    One cut or two may come out near zero by chance: each that could not be tried counts as LEAST_DRIFT, or as the
+    others where they are larger.
+    """
+    rates = np.array([inner.errors[-1] / inner.distance[-1] for inner in found])
+    missing = (len(CUTS) - len(rates)) / len(CUTS)
+    seen = float(np.mean(rates**2)) if len(rates) else 0.0
+    return math.sqrt((1 - missing) * seen + missing * max(seen, LEAST_DRIFT**2))
 
 
 def _validation(found: Sequence[Inner], last_cut: float | None) -> float:
