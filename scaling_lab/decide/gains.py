@@ -28,6 +28,9 @@ SEED_SD = 0.0007
 # multi-power law fitted to three other schedules predicted (curves of arXiv:2503.12811; bench/best_schedule.py).
 PUBLISHED = ((0.028, 0.039), (0.028, 0.044), (0.017, 0.040))
 PUBLISHED_SHARES = tuple(measured / predicted for measured, predicted in PUBLISHED)
+# How wrong laws are of a difference however small it is, as sd in nats: the root mean square error of the fifteen of
+# three laws at 25M and 100M that were measured below .01 (.0035 and .0051; bench/best_schedule.py).
+LAW_SD = 0.0042
 # A pair of runs tells of the bias where the law sees at least this many nats between them: several times what seeds do.
 LEAST_DIFFERENCE = 0.005
 # The end of a curve, over which losses are averaged.
@@ -239,7 +242,7 @@ class Gain:
     """How much lower one schedule ends than another: as the law says, and as much of it as is likely to come true.
 
     The interval (`low`, `high`) is of what would be measured between two runs: it holds the doubt of the law's
-    parameters, the spread of the share that comes true, and what two seeds differ by.
+    parameters, the spread of the share that comes true, and how wrong laws are of small differences too.
     """
 
     raw: float
@@ -258,14 +261,25 @@ class Gain:
         return {"raw": self.raw, "expected": self.expected, "interval": [self.low, self.high], "level": self.level}
 
 
-def gain(raw: float, draws: Floats, bias: Bias, level: float, seed: int = 0) -> Gain:
-    """A gain by the law, with its draws (m,), as it is likely to come true."""
+def gain(raw: float, draws: Floats, bias: Bias, level: float, off: float = LAW_SD, seed: int = 0) -> Gain:
+    """A gain by the law, with its draws (m,), as it is likely to come true.
+
+    `off` is how wrong a law is of any difference, as sd in nats.
+    """
     rng = np.random.default_rng([seed, 341])
     # Each draw of the parameters meets several shares, so that few draws do not make a narrow interval.
     drawn = np.repeat(draws[np.isfinite(draws)], 20)
-    drawn = drawn * bias.draws(len(drawn), seed) + math.sqrt(2.0) * SEED_SD * rng.standard_normal(len(drawn))
+    drawn = drawn * bias.draws(len(drawn), seed) + off * rng.standard_normal(len(drawn))
     low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2])
     return Gain(float(raw), float(raw * bias.share), float(low), float(high), level)
+
+
+def off_law(fit: CurveFit, loss: float) -> float:
+    """How wrong a law is of any difference between two runs about a loss, as sd in nats.
+
+    As other laws were, or as much as two of the fitted points lie off it.
+    """
+    return max(LAW_SD, math.sqrt(2.0) * fit.sd * loss)
 
 
 # ------------------------------------------------------------------------------------------------------------- compare
@@ -359,7 +373,11 @@ def schedule_losses(
         found = fit.forecast(history, [step], level, params)
         drawn.append(fit.at_draws(history, [step], params)[:, 0])
         loss, low, high = (float(part[0]) for part in (found.loss, found.low, found.high))
-        less = gain(entries[0].loss - loss, drawn[0] - drawn[-1], bias, level, fit.seed) if entries else None
+        less = (
+            gain(entries[0].loss - loss, drawn[0] - drawn[-1], bias, level, off_law(fit, loss), fit.seed)
+            if entries
+            else None
+        )
         entries.append(Entry(listed.label, made, step, loss, low, high, less))
     warnings = (
         *bias_warnings(bias),

@@ -28,6 +28,7 @@ from .gains import (
     longer,
     lower,
     measure_bias,
+    off_law,
     own_warmup,
 )
 
@@ -392,7 +393,8 @@ class _Telling:
         fit, setup = self.setup.fit, self.setup
         found = fit.forecast(fit.history(schedule), [setup.total], self.level, setup.params)
         loss = float(found.loss[0])
-        less = gain(self.loss - loss, self.draws - self._draws(schedule), self.bias, self.level, fit.seed)
+        off = off_law(fit, loss)
+        less = gain(self.loss - loss, self.draws - self._draws(schedule), self.bias, self.level, off, fit.seed)
         return Best(family, schedule, loss, float(found.low[0]), float(found.high[0]), less, edges)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..decide.gains import PUBLISHED, PUBLISHED_SHARES, SEED_SD
+from ..decide.gains import LAW_SD, PUBLISHED, PUBLISHED_SHARES, SEED_SD
 from ..quantities import format_quantity
 from . import words
 from .schedules import rate
@@ -76,7 +76,7 @@ def bias(found: Bias) -> str:
     lines += [f"left out in vain: {why}" for why in found.unused]
     lines.append(
         f"likely gains are {found.share:.2f} of those by the law; intervals hold the spread of that share (sd "
-        f"{found.sd:.2f}), the law's parameters, and what two seeds differ by (sd {SEED_SD:g} nats each)"
+        f"{found.sd:.2f}), the law's parameters, and how wrong laws are of small differences too (sd {LAW_SD:g} nats)"
     )
     return prose(*lines)
 

@@ -298,15 +298,15 @@ def test_without_pairs_the_published_shares_are_used_and_said() -> None:
 
 def test_a_gain_is_discounted_and_its_interval_holds_all_doubts() -> None:
     bias = Bias(0.6, 0.15, 5, (Pair("a", "b", 10, 0.02, 0.012, 0.001, True),))
-    known = gain(0.04, np.full(2000, 0.04), bias, 0.9)
+    known = gain(0.04, np.full(2000, 0.04), bias, 0.9, 1e-6)
     assert known.expected == pytest.approx(0.024)
     # Student's t of four degrees of freedom: 2.132 spreads to either side.
     assert (known.high - known.low) / 2 == pytest.approx(2.132 * 0.15 * 0.04, rel=0.04)
-    unsure = gain(0.04, 0.04 + 0.02 * np.random.default_rng(0).standard_normal(2000), bias, 0.9)
+    unsure = gain(0.04, 0.04 + 0.02 * np.random.default_rng(0).standard_normal(2000), bias, 0.9, 1e-6)
     assert unsure.high - unsure.low > known.high - known.low
     none = gain(0.0, np.zeros(2000), bias, 0.9)
     assert not none.told
-    assert none.high == pytest.approx(1.645 * 2**0.5 * 0.0007, rel=0.05)
+    assert none.high == pytest.approx(1.645 * gains.LAW_SD, rel=0.05)
 
 
 def test_a_law_that_orders_curves_wrongly_is_told_of() -> None:
