@@ -45,6 +45,8 @@ def section(law: Law) -> str:
         lines.append(f"| published | {head} | source |\n|{' --- |' * (len(law.names) + 2)}\n" + "\n".join(rows))
     if law.rules:
         lines.append(f"Refused where {', or '.join(rule.says for rule in law.rules)}.")
+    if law.delta is not None:
+        lines.append(f"Fitted with a Huber width (`--delta`) of {law.delta:g} unless another is given.")
     lines += [text for text in (law.identifiability, law.notes) if text]
     return "\n\n".join(lines)
 

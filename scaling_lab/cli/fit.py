@@ -52,7 +52,10 @@ def fit(
     table: TableArgument,
     out: Annotated[str | None, typer.Option("--out", metavar="FIT.json", help="Where to save the fit.")] = None,
     objective: Annotated[str, typer.Option(help="huber, l2 or l1, summed over rows.")] = "huber",
-    delta: Annotated[float, typer.Option(help="Width of the Huber objective, in log loss.")] = 1e-3,
+    delta: Annotated[
+        float | None,
+        typer.Option(help="Width of the Huber objective, in log loss (1e-3, unless the law has one of its own)."),
+    ] = None,
     starts: Annotated[int, typer.Option(help="Starts to rank; the best are followed (auto has its own).")] = 2304,
     bootstrap: Annotated[
         int, typer.Option(help="Refits to resampled runs (auto: 500 at most), or draws of other --intervals; 0: none.")
@@ -146,13 +149,13 @@ def fit(
             warmup_steps=warmup_steps,
             smooth=smooth or "none",
             objective=objective,
-            delta=delta,
             fix=fixed(fix),
             seed=seed,
             mapping=pairs(map_),
             where=where,
             drop_bad=drop_bad,
             **({} if starts == 2304 else {"starts": starts}),
+            **({} if delta is None else {"delta": delta}),
         )
         return
     if schedule or warmup or warmup_steps is not None or smooth:
@@ -160,7 +163,7 @@ def fit(
     if law == "step-law":
         others = {
             "--objective": objective not in ("huber", "l2"),
-            "--delta": delta != 1e-3,
+            "--delta": delta is not None,
             "--starts": starts != 2304,
             "--intervals": intervals != "bootstrap",
             "--fix": bool(fix),
@@ -424,7 +427,7 @@ def backtest(
     test_fraction: Annotated[float | None, typer.Option(help="Share of the rows to hold out (default 0.25).")] = None,
     level: LevelOption = 0.9,
     objective: Annotated[str, typer.Option(help="huber, l2 or l1.")] = "huber",
-    delta: Annotated[float, typer.Option(help="Width of the Huber objective.")] = 1e-3,
+    delta: Annotated[float | None, typer.Option(help="Width of the Huber objective (1e-3, or each law's own).")] = None,
     starts: Annotated[int, typer.Option(help="Starting points to rank.")] = 2304,
     bootstrap: Annotated[int, typer.Option(help="Refits to resampled runs.")] = 400,
     map_: MapOption = None,
@@ -446,7 +449,7 @@ def backtest(
     """Fit laws to the small runs and score them on the large ones; laws of loss curves on curves left out."""
     from ..engine.backtest import backtest as run
     from ..engine.fit import Settings
-    from ..engine.solve import Objective
+    from ..engine.solve import DELTA, Objective
     from ..show import terminal
 
     if of_curves(law or [], table, map_, schedule) or hold_out:
@@ -472,17 +475,23 @@ def backtest(
             warmup_steps=warmup_steps,
             smooth=smooth or "none",
             objective=objective,
-            delta=delta,
             seed=seed,
             mapping=pairs(map_),
             where=where,
             drop_bad=drop_bad,
             **({} if starts == 2304 else {"starts": starts}),
+            **({} if delta is None else {"delta": delta}),
         )
         return
     if after_branch or schedule or warmup or warmup_steps is not None or smooth:
         raise UsageError("--after-branch, --schedule, --warmup, --warmup-steps and --smooth are of laws of loss curves")
-    settings = Settings(Objective(objective, delta), starts=starts, bootstrap=bootstrap, seed=seed)  # type: ignore[arg-type]
+    settings = Settings(
+        Objective(objective, DELTA if delta is None else delta),  # type: ignore[arg-type]
+        starts=starts,
+        bootstrap=bootstrap,
+        seed=seed,
+        own_width=delta is None,
+    )
     source: Any = table
     if drop_above is not None or "hp-surface" in (law or ()):
         source = _grids("hp-surface" in (law or ()), table, drop_above, map_, where, params_column)

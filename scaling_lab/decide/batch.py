@@ -152,7 +152,7 @@ def _fits(job: Job, laws: Sequence[Law], table: Table, progress: Progress | None
     failed: dict[str, str] = {}
     for law in laws:
         rows = law_rows(law, table, drop_bad=job.drop_bad)
-        own = replace(job.settings, objective=replace(job.settings.objective, on=law.residual))
+        own = replace(job.settings, objective=job.settings.objective_of(law))
         try:
             # What stands for auto has its name: the rows decide what it comes to.
             auto = law.name == NAME

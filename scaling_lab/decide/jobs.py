@@ -14,7 +14,7 @@ from ..engine.auto import check_settings
 from ..engine.backtest import ALL, USUAL
 from ..engine.blend import NAME
 from ..engine.fit import Settings
-from ..engine.solve import Objective
+from ..engine.solve import DELTA, Objective
 from ..errors import BadInput, LabError, nearest
 from ..files import sha256_bytes
 from ..laws import get_law
@@ -264,9 +264,9 @@ class _Source:
                     f"job {number} has no {key}", file=self.name, line=self.line(number, key), fix=f"add {key}"
                 )
         try:
-            objective = Objective(said.get("objective", "huber"), said.get("delta", 1e-3))
+            objective = Objective(said.get("objective", "huber"), said.get("delta", DELTA))
             plain = {key: said[key] for key in ("starts", "bootstrap", "resample", "fix", "seed") if key in said}
-            settings = Settings(objective=objective, **plain)
+            settings = Settings(objective=objective, own_width="delta" not in said, **plain)
             laws = said["laws"]
             for law in laws:
                 _check_law(law, settings)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..engine.coordinates import Coordinates
-from ..engine.fit import Settings, optimum
+from ..engine.fit import Settings, optimum, width_of
 from ..engine.solve import Objective
 from ..errors import LabError
 from ..laws import Law, get_law
@@ -107,7 +107,7 @@ def sensitivity(
     *,
     flops: float | None = None,
     objective: Literal["huber", "l2", "l1"] = "huber",
-    delta: float = 1e-3,
+    delta: float | None = None,
     starts: int = 2304,
     fix: Mapping[str, float] | None = None,
     seed: int = 0,
@@ -130,7 +130,12 @@ def sensitivity(
     """
     entry = get_law(law)
     settings = Settings(
-        Objective(objective, delta, entry.residual), starts, bootstrap=0, fix=fix or {}, seed=seed, workers=workers
+        Objective(objective, width_of(entry, delta), entry.residual),
+        starts,
+        bootstrap=0,
+        fix=fix or {},
+        seed=seed,
+        workers=workers,
     )
     if not isinstance(table, Table):
         # Read once: stdin can't be read again for another count or without --where.

@@ -130,11 +130,13 @@ def backtest(
     `by` is compute where the table or the law knows it, else the first size that the first law takes; where it takes
     none, runs are held out by `chance`, which says nothing of extrapolation.
 
+    Without `settings` each law has its own Huber width, where it has one.
+
     Without a split the quarter of the rows with the largest `by` is held out. A run whose rows lie on both sides is
     used on neither: checkpoints of a test run would tell the fit about it.
     """
     read = read_table(table, mapping=mapping, where=where, params_column=params_column)
-    settings = settings or Settings(bootstrap=400)
+    settings = settings or Settings(bootstrap=400, own_width=True)
     chosen = laws_of([laws] if isinstance(laws, str) else laws, read)
     by = size_of(read, chosen[0]) if by is None else ALIASES.get(by, by)
     if test_above is not None and test_fraction is not None:
@@ -149,7 +151,7 @@ def backtest(
     for done, law in enumerate(chosen):
         rows = law_rows(law, read, weights=weights, drop_bad=drop_bad)
         train, test, split = split_rows(rows, measure(read, rows, by), by, test_above, test_fraction)
-        own = replace(settings, objective=replace(settings.objective, on=law.residual))
+        own = replace(settings, objective=settings.objective_of(law))
         try:
             scored.append(_score(law, read, rows.take(train), rows.take(test), own, level))
             simple |= _score_baselines(law, read, rows.take(train), rows.take(test), own, simple)

@@ -25,6 +25,7 @@ from .prior import FAMILY_SD, FIRST_NOISE, Borrowed, information, objective_unit
 from .resample import RESAMPLES
 from .result import Estimate, Fit, stamp
 from .solve import (
+    DELTA,
     NOT_FINITE,
     STATUS_NAMES,
     Objective,
@@ -76,7 +77,10 @@ KEPT_POINTS = 20_000
 
 @dataclass(frozen=True)
 class Settings:
-    """How a fit is made; the same settings, rows and seed give the same numbers."""
+    """How a fit is made; the same settings, rows and seed give the same numbers.
+
+    With `own_width` a backtest takes each law's own Huber width, where it has one, for the one given.
+    """
 
     objective: Objective = field(default_factory=Objective)
     starts: int = 2304
@@ -91,6 +95,12 @@ class Settings:
     device: Literal["cpu", "cuda"] = "cpu"
     intervals: Literal["bootstrap", "profile", "covariance", "emcee"] = "bootstrap"
     prior: Borrowed | None = None
+    own_width: bool = False
+
+    def objective_of(self, law: Law) -> Objective:
+        """The objective that the law is fitted with: on its residuals, with its own width where `own_width`."""
+        own = law.delta if self.own_width else None
+        return replace(self.objective, on=law.residual, delta=self.objective.delta if own is None else own)
 
     def __post_init__(self) -> None:
         if self.objective.name not in ("huber", "l2", "l1"):
@@ -127,7 +137,7 @@ def fit(
     table: str | os.PathLike[str] | pd.DataFrame | Table,
     *,
     objective: Literal["huber", "l2", "l1"] = "huber",
-    delta: float = 1e-3,
+    delta: float | None = None,
     starts: int = 2304,
     bootstrap: int = 1000,
     resample: Literal["runs", "rows", "wild", "parametric"] = "runs",
@@ -148,7 +158,8 @@ def fit(
     """The law, or `auto`, fitted to a table of finished runs (a path, `-`, a DataFrame or a Table).
 
     `prior` is a fit of another family, whose exponents this one is drawn to; `prior_sd` is the standard deviation of
-    their logarithms from family to family. Raises BadInput, NotEnoughData, NotIdentified or DidNotConverge, each with
+    their logarithms from family to family. `delta` is the Huber width, of log loss: 1e-3 unless the law has one of its
+    own. Raises BadInput, NotEnoughData, NotIdentified or DidNotConverge, each with
     what to do.
     """
     # The choice of laws is made of fits: it stands above this module.
@@ -158,7 +169,7 @@ def fit(
     read = read_table(table, mapping=mapping, where=where, params_column=params_column)
     laws = choice(read) if law == NAME else [law_of(law, read)]
     settings = Settings(
-        objective=Objective(objective, delta, laws[0].residual),
+        objective=Objective(objective, width_of(laws[0], delta), laws[0].residual),
         starts=starts,
         bootstrap=bootstrap,
         resample=resample,
@@ -173,6 +184,13 @@ def fit(
     if law == NAME:
         return auto_rows(laws, rows, settings, progress, left_out(read, laws))
     return fit_rows(laws[0], rows, settings, progress)
+
+
+def width_of(law: Law, delta: float | None) -> float:
+    """The Huber width that is asked for, else the law's own, else the usual one."""
+    if delta is not None:
+        return delta
+    return DELTA if law.delta is None else law.delta
 
 
 def _borrowed(prior: Fit | str | os.PathLike[str] | None, sd: float | None) -> Borrowed | None:

@@ -33,6 +33,8 @@ NOTHING = 1e-6
 RUNAWAY = 1e15
 L1_WIDTH = 1e-7
 LEAST_DAMPING = 1e-14
+# The width of the Huber objective, in log loss, of laws that have none of their own.
+DELTA = 1e-3
 # The longest step, in units of a logarithm or of a real coordinate's own size: beyond it the derivatives say nothing.
 FAR_STEP = 3.0
 
@@ -46,7 +48,7 @@ class Objective:
     """
 
     name: Literal["huber", "l2", "l1"] = "huber"
-    delta: float = 1e-3
+    delta: float = DELTA
     on: Literal["log", "plain"] = "log"
 
     @property

@@ -182,6 +182,7 @@ class Law:
     `cautions` maps inputs (n,) and parameters by name to what a reader of predictions there must know, `shape` those of
     a fit to what they lack of the shape that the law's authors ask of it. `form` says that a law is a plain sum of
     inputs, the exponential of one, or two bowls over a floor: with it it is fitted many times faster.
+    `delta` is the width of the Huber objective that it is fitted with where none is asked for, the usual 1e-3 if None.
     `budget` is how compute is spent on the inputs; a law of one size and tokens without it costs 6 times their product.
     `misfit` maps inputs (n,) by name and the target (n,) to why the law can't hold of such a table, empty where it may.
     `begin` maps the same to further places (k,) by parameter that a fit begins at, where random ones hardly come near.
@@ -212,6 +213,7 @@ class Law:
     cautions: Callable[[Mapping[str, Any], Mapping[str, float]], Sequence[str]] | None = None
     shape: Callable[[Mapping[str, Any], Mapping[str, float]], Sequence[str]] | None = None
     form: ExpOfSum | WeightedSum | Bowls | None = None
+    delta: float | None = None
     budget: Budget | None = None
     misfit: Callable[[Mapping[str, Any], Any], str] | None = None
     begin: Callable[[Mapping[str, Any], Any], Mapping[str, Any]] | None = None
@@ -316,6 +318,7 @@ def catalogue(laws: Iterable[Law]) -> dict[str, Any]:
                     name: {"values": dict(row.values), "source": row.source, "note": row.note}
                     for name, row in law.published.items()
                 },
+                "delta": law.delta,
                 "rules": [rule.says for rule in law.rules],
                 "identifiability": law.identifiability,
                 "notes": law.notes,

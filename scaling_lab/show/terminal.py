@@ -464,6 +464,8 @@ def law(found: Law) -> str:
         )
     if found.rules:
         blocks.append(prose(f"Refused where {', or '.join(rule.says for rule in found.rules)}."))
+    if found.delta is not None:
+        blocks.append(prose(f"Fitted with a Huber width (--delta) of {found.delta:g} unless another is given."))
     blocks += [prose(text) for text in (found.identifiability, found.notes) if text]
     if found.over is not None:
         of = f"{SHARE_PREFIX}code,{SHARE_PREFIX}web" if found.shares else "flops"

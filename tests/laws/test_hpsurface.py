@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -11,10 +12,13 @@ import pytest
 from scipy.optimize import least_squares, minimize
 from scipy.stats import spearmanr
 
-from scaling_lab import Fit, allocate, fit, grid_table, optimum_of
+from scaling_lab import Fit, allocate, backtest, fit, grid_table, optimum_of
 from scaling_lab.decide.hpgrid import pick_of, read_grids, regret
+from scaling_lab.decide.jobs import read_jobs
+from scaling_lab.engine.fit import Settings
 from scaling_lab.laws import LAWS
 from scaling_lab.laws.hpsurface import optimum_at
+from tests.laws.worlds.hpsurface import WORLDS
 
 LAW = LAWS["hp-surface"]
 COLUMNS = ("params_nonembed", "tokens", "lr_max", "batch_tokens")
@@ -41,7 +45,7 @@ def _step(data_dir: Path) -> pd.DataFrame:
 @cache
 def _small(data_dir: Path) -> Fit:
     small = _step(data_dir).query("params_nonembed <= 4.3e8")
-    return fit("hp-surface", grid_table(small, drop_above=0.25), delta=3e-3, bootstrap=0)
+    return fit("hp-surface", grid_table(small, drop_above=0.25), bootstrap=0)
 
 
 def inputs(rows: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -74,6 +78,29 @@ def test_its_optimum_is_where_a_search_finds_the_least_loss() -> None:
             loss, [np.log(1e-3), np.log(1e6)], method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-14}
         )
         np.testing.assert_allclose(np.exp(found.x), (lr, batch), rtol=1e-4)
+
+
+def test_its_own_width_is_the_default_and_no_others(tmp_path: Path) -> None:
+    assert [law.name for law in LAWS.values() if law.delta is not None] == ["hp-surface"]
+    table = WORLDS[0].table(noise=0.003, seed=1)
+    quick = {"starts": 100, "bootstrap": 0, "fix": {"E": 1.6, "tilt": -0.4}}
+    own, usual, wide = (fit(LAW, table, **quick, **more) for more in ({}, {"delta": 1e-3}, {"delta": 0.01}))
+    assert [one.objective.delta for one in (own, usual, wide)] == [3e-3, 1e-3, 0.01]
+    assert fit("chinchilla", table, starts=100, bootstrap=0).objective.delta == 1e-3
+    assert Fit.load(own.save(tmp_path / "fit.json")).objective.delta == 3e-3
+    split = {"by": "params", "test_above": 5e8}
+    fewer = Settings(starts=100, bootstrap=0, fix={"E": 1.6, "tilt": -0.4, "alpha": 0.4})
+    for settings, want in ((fewer, 1e-3), (replace(fewer, own_width=True), 3e-3)):
+        scored = backtest(table, LAW.name, settings=settings, **split).laws[0]
+        assert scored.fit.objective.delta == want
+    jobs = tmp_path / "jobs.toml"
+    table.to_csv(tmp_path / "t.csv", index=False)
+    jobs.write_text(
+        '[[job]]\nname = "a"\ntable = "t.csv"\nlaws = "hp-surface"\n'
+        '[[job]]\nname = "b"\ntable = "t.csv"\nlaws = "hp-surface"\ndelta = 1e-3\n'
+    )
+    found = [job.settings.objective_of(LAW).delta for job in read_jobs(jobs).jobs]
+    assert found == [3e-3, 1e-3]
 
 
 def test_a_small_skew_is_a_parabola() -> None:
