@@ -207,7 +207,7 @@ def forecast(
         run=curve.run,
         target=target,
         schedule=plan,
-        known=f"the fit of {fit.law} to {len(fit.curves)} other runs" if fit else "the run itself and priors",
+        known=f"the fit of {fit.law} to {len(fit.curves)} other runs" if fit else "published coefficients alone",
         laws=found.laws,
         step=places,
         lr=plan.at(places),

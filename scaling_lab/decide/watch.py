@@ -26,8 +26,9 @@ SHIFTS = (0.5, 1.0, 2.0)
 HOLD = 4.0
 # Standard deviations beyond which a stretch lies outside: the ends of a 90 % interval.
 OUTSIDE = 1.645
-# A jump is a step of this share of the distance that then changes by less than that; a divergence rises to the last.
-JUMP, SETTLED, STILL = 0.6, 0.5, 0.8
+# A jump is a step of this share of the distance (across two stretches of that) which then changes by less than half; a
+# divergence rises to the last.
+JUMP, ACROSS, SETTLED, STILL = 0.6, 0.8, 0.5, 0.8
 # What kind it is shows in so many stretches; later ones are far from the forecast that was made before it.
 NAMED_BY = 8
 # Groups of points behind the forecast of a stretch: fewer than of the forecast itself, which is made once.
@@ -164,11 +165,14 @@ class Watch:
 
 def _kind(off: Floats, level: Floats, before: float) -> tuple[Departure, int]:
     """What distances from a forecast and losses of stretches (n,) look like, and at which of them it begins."""
-    most = np.abs(off).max()
-    steps = np.diff(off, prepend=0.0)
-    at = int(np.argmax(np.abs(steps)))
-    if np.abs(steps[at]) >= JUMP * most and len(off) - at >= 2 and np.ptp(off[at:]) <= SETTLED * most:
-        return "jump", at
+    most, padded = np.abs(off).max(), np.concatenate([[0.0], off])
+    for wide, share in ((1, JUMP), (2, ACROSS)):
+        # A jump may come in the middle of a stretch, and show half in it and half in the next.
+        steps = np.abs(padded[wide:] - padded[:-wide])
+        at = int(np.argmax(steps))
+        after = off[at + wide - 1 :]
+        if steps[at] >= share * most and len(after) >= 2 and np.ptp(after) <= SETTLED * most:
+            return "jump", at
     if off[-1] >= STILL * most and level[-1] > max(before, level[0]):
         return "divergence", 0
     return "drift", 0
