@@ -469,11 +469,13 @@ def _influence(
     _, run = np.unique(rows.group.astype(str), return_inverse=True)
     first = int(np.flatnonzero(run == strongest.run)[0])
     name = f"run {rows.group[first]!r}" if rows.grouped else f"the run of line {rows.lines[first]}"
+    if not rows.grouped and rows.runs < rows.used:
+        name = f"the {int(np.sum(run == strongest.run))} rows from line {rows.lines[first]} on"
     return [
         _warning(
             "SL304",
             f"without {name} {strongest.what} moves by {strongest.times:.2g} of its standard errors "
-            f"({strongest.moved}): look at that run, and fit without it to compare",
+            f"({strongest.moved}): look there, and fit without to compare",
         )
     ]
 

@@ -22,7 +22,7 @@ from .likelihood import doubt
 from .local import mean_error
 from .metrics import metrics
 from .prior import FAMILY_SD, FIRST_NOISE, Borrowed, information, objective_unit, prior_of, with_centers_anew
-from .resample import RESAMPLES
+from .resample import RESAMPLES, curve_blocks
 from .result import Estimate, Fit, stamp
 from .solve import (
     DELTA,
@@ -269,7 +269,9 @@ def fitting_laws(table: Table, target: str | None = None) -> list[Law]:
 
 
 def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None = None) -> Fit:
-    """The law fitted to rows of numbers."""
+    """The law fitted to rows of numbers; those of one run's curve are resampled in blocks of neighbours."""
+    blocks = curve_blocks(law, rows)
+    rows = rows if blocks is None else blocks
     coordinates = Coordinates.of(law, settings.fix, rows.x)
     pull, alone = _drawn_to(coordinates, rows, settings)
     best = optimum(coordinates, rows, settings, pull)
@@ -289,6 +291,8 @@ def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None
         device=settings.device,
     )
     boot["level"] = settings.level
+    if blocks is not None and boot["resample"] == "runs":
+        boot["resample"] = "blocks"
     told = None
     if settings.intervals != "bootstrap":
         told = doubt(
@@ -339,7 +343,12 @@ def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None
         draws=kept if len(kept) else coordinates.to_array(best.theta[None, :]),
         metrics=metrics(predicted, rows.y),
         inputs=law_inputs(rows),
-        rows={"read": rows.read, "used": rows.used, "dropped": dict(rows.dropped), "runs": rows.runs},
+        rows={
+            "read": rows.read,
+            "used": rows.used,
+            "dropped": dict(rows.dropped),
+            "runs": 1 if blocks is not None else rows.runs,
+        },
         noise=noise,
         points=fit_points(law, rows),
         warnings=(*notices, *(told.notices if told else ())),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..laws import Law
+from ..laws.learning import PREFIX as CURVE_PREFIX
 from ..tables import Rows
 from .coordinates import Coordinates
 from .diagnostics import jacobian
@@ -25,6 +27,19 @@ FAMILY, FAMILY_NUMBERS = 64, 2_000_000
 ATTEMPTS = 100
 # A derivative matrix whose Gram matrix has eigenvalues further apart than this tells nothing of some direction.
 RANK = 1e-13
+
+
+# Neighbours on one run's curve err together: it is resampled in so many blocks of them, each a twentieth of its rows.
+CURVE_BLOCKS = 20
+
+
+def curve_blocks(law: Law, rows: Rows) -> Rows | None:
+    """The rows of one run's curve with a group for each block of neighbours; None for other laws and several runs."""
+    if not law.name.startswith(CURVE_PREFIX) or (rows.grouped and rows.runs > 1) or not rows.used:
+        return None
+    place = np.empty(rows.used, dtype=np.intp)
+    place[np.argsort(rows.x[law.inputs[0]], kind="stable")] = np.arange(rows.used)
+    return replace(rows, group=place * CURVE_BLOCKS // max(rows.used, CURVE_BLOCKS), grouped=False)
 
 
 class Sampler(Protocol):

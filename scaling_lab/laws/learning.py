@@ -437,8 +437,8 @@ def _of(shape: _Shape, size: str, name: str) -> Law:
 def _cautions(x: Mapping[str, Any], values: Mapping[str, float]) -> tuple[str, ...]:
     """What holds of every prediction that a fit of one curve's rows makes."""
     return (
-        "rows of one curve err together, so that an interval from a fit of them is too narrow, and the law knows no "
-        "learning rate: `extrapolate` measures its error on the curve itself, `forecast` knows the schedule",
+        "the interval is of this one family, as if the curve were of it, and the law knows no learning rate: "
+        "`extrapolate` weighs the families by their errors on the curve itself, `forecast` knows the schedule",
     )
 
 

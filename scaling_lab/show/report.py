@@ -318,6 +318,8 @@ def _published(fit: Fit) -> list[dict[str, Any]]:
 
 def _runs(fit: Fit) -> str:
     runs = fit.rows.get("runs")
+    if fit.bootstrap["resample"] == "blocks":
+        return "The rows are of one run's curve; blocks of neighbours are resampled."
     if not runs or runs == fit.rows["used"]:
         return "Every row is a run of its own."
     return f"The rows belong to {words.plural(int(runs), 'run')}; rows of one run are resampled together."

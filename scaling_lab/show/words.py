@@ -184,6 +184,7 @@ def starts(fit: Fit) -> str:
 REFITS = {
     "runs": "of resampled runs",
     "rows": "of resampled rows",
+    "blocks": "of resampled blocks of neighbouring rows",
     "residuals": "to new losses drawn about the fit",
     "wild": "to new losses: the fit's, with the residuals of each run under a sign drawn anew",
     "parametric": "to new losses: the fit's, with normal errors",
