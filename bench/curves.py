@@ -299,7 +299,7 @@ def markdown(result: dict[str, Any]) -> str:
             ),
             ("`auto-curve`, the same curves", f"{s['auto_s']:.2f} s"),
             (f"{STEPS} AdamW steps in torch, a loop over points", f"{s['usual_s']:.1f} s"),
-            ("ratio of the last and the first", f"{s['ratio']:.0f}"),
+            ("the same over `multi-power`", f"{s['ratio']:.0f} times"),
         ]
         for name, found in s["long"].items():
             rows += [

@@ -448,8 +448,8 @@ _ENTRIES = (
         "warning",
         "curve-far",
         "a forecast goes far beyond the fitted curves",
-        "Trends of curves flatten more slowly than their beginnings say. Beyond three times the fitted sum of learning "
-        "rates intervals of 90 % held as few as 20 % of the losses of public ladders (docs/curves-accuracy.md).",
+        "Trends of curves flatten more slowly than their beginnings say, and no inner backtest reaches as far: the "
+        "interval rests on how far off ladders of runs were (docs/curves-accuracy.md).",
         "the summed learning rate is more than {engine.curves.FAR_AREA:g} times the largest that was fitted.",
         ("add a longer curve",),
     ),

@@ -129,7 +129,7 @@ def _weigh(curves: Curves, settings: Settings) -> CurveFit:
         notes=(*curves.notes, _why(splits)),
         seed=settings.seed,
         level=settings.level,
-        misfit=calibrated(blended, sd, like, like.seen(points_in(rows))),
+        misfit=calibrated(blended, sd, like, points_in(rows)),
         members=members,
         made_by=stamp(curves.name, curves.sha256, first.law),
     )

@@ -25,6 +25,9 @@ KEPT_PLACES = 240
 # inner backtests had asked for it, and the share of it that is the least: they reach less far than forecasts do. Chosen
 # on the curves of that paper's 25M model and on the ladders of docs/curves-accuracy.md.
 LEAST_NEAR, FAR, FAR_ALONE, COUNTED, LEAST_SHARE = 0.0003, 0.15, 0.25, 2.0, 5 / 6
+# Trends flatten more slowly than their beginnings say: beyond twice the fitted area a distance counts for more, by this
+# for each factor e (the ladders of 190M and 370M).
+TWICE, BEYOND = 2.0, 2.0
 # Closer than this no error is for want of likeness.
 CLOSE = 0.002
 # Inner backtests: the shares of the longest curve that are fitted, the rest being predicted; points on either side.
@@ -68,14 +71,15 @@ class Likeness:
 
     def distances(self, points: Points, fitted: Points) -> Floats:
         """How unlike the points that were fitted others (n,) are, (n,)."""
-        return distance(self.places(points), self.seen(fitted))
+        return distance(self.places(points), self.seen(fitted)) * reach(points.area, float(fitted.area.max()))
 
 
 @dataclass(frozen=True)
 class Misfit:
     """How far off a law may be, as sd of log loss: `near` everywhere, and `far` for each unit of distance.
 
-    The distance of a place is that to the nearest of `seen` (k, 3). `cuts` inner backtests were made.
+    The distance of a place is that to the nearest of `seen` (k, 3), more where it lies far beyond the largest fitted
+    `area`. `cuts` inner backtests were made.
     """
 
     near: float
@@ -83,10 +87,11 @@ class Misfit:
     cuts: int
     likeness: Likeness
     seen: Floats
+    area: float
 
     def distance(self, points: Points) -> Floats:
         """How unlike what was fitted the points (n,) are, (n,)."""
-        return distance(self.likeness.places(points), self.seen)
+        return distance(self.likeness.places(points), self.seen) * reach(points.area, self.area)
 
     def sd(self, points: Points) -> Floats:
         """What is assumed at points (n,), (n,)."""
@@ -100,6 +105,7 @@ class Misfit:
             "cuts": self.cuts,
             "likeness": asdict(self.likeness),
             "seen": self.seen,
+            "area": self.area,
         }
 
     @classmethod
@@ -107,12 +113,17 @@ class Misfit:
         """Of FIT.json's entry."""
         seen = np.array(found["seen"], dtype=float).reshape(-1, 3)
         likeness = Likeness(**{name: float(value) for name, value in found["likeness"].items()})
-        return cls(float(found["near"]), float(found["far"]), int(found["cuts"]), likeness, seen)
+        return cls(float(found["near"]), float(found["far"]), int(found["cuts"]), likeness, seen, float(found["area"]))
 
 
 def distance(place: Floats, seen: Floats) -> Floats:
     """The distance (n,) of places (n, 3) to the nearest of those seen (k, 3)."""
     return np.sqrt(np.min(np.sum((place[:, None, :] - seen[None, :, :]) ** 2, axis=2), axis=1))
+
+
+def reach(area: Floats, fitted: float) -> Floats:
+    """By how much distances at these areas (n,) count for more, (n,): one up to TWICE the largest fitted."""
+    return 1.0 + BEYOND * np.log(np.maximum(area / (TWICE * fitted), 1.0))
 
 
 @dataclass(frozen=True)
@@ -169,7 +180,7 @@ def _some(curves: Curves, parts: Sequence[Curve], least: int) -> Curves:
 
 
 def calibrated(
-    errors: Sequence[tuple[Floats, Floats, Floats]], sd: float, likeness: Likeness, seen: Floats, far: float = FAR
+    errors: Sequence[tuple[Floats, Floats, Floats]], sd: float, likeness: Likeness, fitted: Points, far: float = FAR
 ) -> Misfit:
     """The misfit that inner backtests ask for: errors of log loss, distances and variances known otherwise, of each.
 
@@ -184,4 +195,5 @@ def calibrated(
         over = np.sqrt(np.maximum((error / Z90) ** 2 - known - sd**2 - LEAST_NEAR**2, 0.0))
         needed.append(float(np.quantile(over / np.maximum(apart, CLOSE), 0.9)))
     mean = float(np.sqrt((COUNTED * far**2 + np.sum(np.square(needed))) / (COUNTED + len(needed))))
-    return Misfit(LEAST_NEAR, max(mean, LEAST_SHARE * far), len(needed), likeness, seen)
+    seen, area = likeness.seen(fitted), float(fitted.area.max())
+    return Misfit(LEAST_NEAR, max(mean, LEAST_SHARE * far), len(needed), likeness, seen, area)

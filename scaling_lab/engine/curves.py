@@ -341,7 +341,7 @@ class CurveFit:
 
 
 # A peak that much above the highest fitted one is another peak, and no rounding; and how many times the largest fitted
-# area is far: from ladders of runs intervals of 90 % held 20 to 100 % of the losses there (docs/curves-accuracy.md).
+# area is far: there an interval rests on ladders of runs (docs/curves-accuracy.md).
 SAME_PEAK, FAR_AREA = 1.001, 3.0
 
 
@@ -358,7 +358,7 @@ def _beyond(fit: CurveFit, history: History, points: Points) -> tuple[Notice, ..
     if times > FAR_AREA:
         message = (
             f"the last point lies {times:.3g} times as far as the curves that were fitted, in summed learning rate: "
-            "beyond three times intervals have been too narrow as often as not"
+            "the interval there rests on how far off ladders of runs were"
         )
         found.append(Notice("SL325", "warning", message))
     return tuple(found)
@@ -609,7 +609,7 @@ def _misfit(
         found = inner_fit(coordinates, split.train, settings, theta)
         apart = like.distances(points_in(test), points_in(split.train.rows(FIT_TOGETHER)))
         errors.append((held_out(coordinates, found, test), apart, np.zeros(test.used)))
-    return calibrated(errors, sd, like, like.seen(points_in(rows)), FAR_ALONE)
+    return calibrated(errors, sd, like, points_in(rows), FAR_ALONE)
 
 
 def likeness(coordinates: Coordinates, theta: Floats, rows: Rows) -> Likeness:
@@ -651,7 +651,7 @@ def curve_notices(law: Law, curves: Curves) -> tuple[Notice, ...]:
     found = []
     if not any(fallen(curve) for curve in curves.curves):
         message = (
-            "the learning rate never falls in these curves: what a fall is worth is that of published fits (.07 to .18 "
+            "the learning rate never falls in these curves: what a fall is worth is that of published fits (.08 to .18 "
             "nats from the peak to zero), and a forecast through one is as uncertain as they differ"
         )
         found.append(Notice("SL320", "warning", message))

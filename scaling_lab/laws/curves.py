@@ -53,8 +53,8 @@ _A = Param("A", "nats/token", (0.05, 5.0), "loss above L0 that an area of 1 leav
 _ALPHA = Param("alpha", "", (0.1, 1.0), "exponent of the area of the learning rate")
 _GAIN = "how much a drop is worth in the end, for each unit the learning rate falls"
 # What is known before a curve is read. The exponent: .41 to .62 in the fits of arXiv:2408.11029 and arXiv:2503.12811. A
-# whole fall to zero: C * peak / (1 - momentum) of the former's fits is .069 to .152 nats where the peak is printed, B *
-# peak of the latter's .13 to .18, an end that no run reaches (docs/curves-accuracy.md).
+# whole fall to zero: C * peak / (1 - momentum) of the former's fits is .082 and .152 nats where the peak is printed,
+# B * peak of the latter's .13 to .18, an end that no run reaches (docs/curves-accuracy.md).
 _KNOWN_ALPHA = Prior(0.5, 0.15)
 _WHOLE_FALL, _WHOLE_POWER, _FALL_SD = 0.11, 0.13, 0.4
 

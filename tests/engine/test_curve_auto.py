@@ -15,7 +15,17 @@ from typer.testing import CliRunner
 from scaling_lab.cli import app
 from scaling_lab.engine.curve_auto import ALL, LATE
 from scaling_lab.engine.curve_backtest import backtest_curves
-from scaling_lab.engine.curve_misfit import FAR, LEAST_SHARE, Likeness, after_branch, calibrated, distance, inner_splits
+from scaling_lab.engine.curve_misfit import (
+    BEYOND,
+    FAR,
+    LEAST_SHARE,
+    Likeness,
+    after_branch,
+    calibrated,
+    distance,
+    inner_splits,
+    reach,
+)
 from scaling_lab.engine.curves import AUTO, CurveFit, fit_curves
 from scaling_lab.errors import BadInput, UsageError
 from scaling_lab.histories import History
@@ -103,15 +113,15 @@ def test_a_misfit_is_what_errors_ask_for() -> None:
     rng = np.random.default_rng(0)
     apart = rng.uniform(0.01, 0.1, 4000)
     known = np.zeros(4000)
-    seen = np.zeros((1, 3))
+    fitted = History(np.full(400, PEAK)).at([100, 400])
     for size in (0.2, 0.5):
         error = size * apart * rng.standard_normal(4000)
-        found = calibrated([(error, apart, known)] * 500, 0.0, like, seen)
+        found = calibrated([(error, apart, known)] * 500, 0.0, like, fitted)
         assert found.far == pytest.approx(size, rel=0.1)
-    assert calibrated([], 0.0, like, seen).far == pytest.approx(FAR)
-    assert calibrated([(known, apart, known)] * 50, 0.0, like, seen).far == pytest.approx(LEAST_SHARE * FAR)
+    assert calibrated([], 0.0, like, fitted).far == pytest.approx(FAR)
+    assert calibrated([(known, apart, known)] * 50, 0.0, like, fitted).far == pytest.approx(LEAST_SHARE * FAR)
     # An error that is no number asks for nothing.
-    assert calibrated([(np.full(5, np.nan), apart[:5], known[:5])], 0.0, like, seen).cuts == 0
+    assert calibrated([(np.full(5, np.nan), apart[:5], known[:5])], 0.0, like, fitted).cuts == 0
 
 
 def test_places_are_the_law_s_own_differences() -> None:
@@ -122,6 +132,8 @@ def test_places_are_the_law_s_own_differences() -> None:
     assert place[0, 0] - place[1, 0] == pytest.approx(0.8 * (1.0**-0.5 - 4.0**-0.5) / 3.0)
     assert (place[:, 1:] == 0).all()
     assert distance(place, place[:1])[0] == 0
+    # Beyond twice the fitted area a distance counts for more.
+    assert reach(np.array([1.0, 2.0, 2.0 * np.e]), 1.0) == pytest.approx([1.0, 1.0, 1.0 + BEYOND])
 
 
 # ------------------------------------------------------------------------------------------------------------ backtest
