@@ -65,7 +65,7 @@ def optimize(
     final_lr: Annotated[float | None, number_option("--final-lr", help="Hold the last learning rate.")] = None,
     min_decay: Annotated[
         float | None,
-        number_option("--min-decay", help="Fewest steps in which the rate may fall from the peak to zero."),
+        number_option("--min-decay", help="Fewest steps that a decay takes."),
     ] = None,
     family: Annotated[
         list[str] | None, typer.Option("--family", metavar="NAME", help="Search only this family (may be repeated).")

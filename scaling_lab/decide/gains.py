@@ -482,7 +482,7 @@ def longer(fit: CurveFit, steps: int) -> tuple[Notice, ...]:
     if steps <= LONGER * fit.steps:
         return ()
     message = (
-        f"step {format_quantity(steps)} is {steps / fit.steps:.2g} times the last of the fitted curves, "
+        f"step {format_quantity(steps)} is {steps / fit.steps:.3g} times the last of the fitted curves, "
         f"{format_quantity(fit.steps)}: the trend is carried on"
     )
     return (Notice("SL342", severity("SL342"), message),)

@@ -39,6 +39,8 @@ Slope = Callable[[Floats], tuple[float, Floats]]
 OPTIMUM_SCHEMA, SHARES_SCHEMA = "scaling-lab/schedule-optimum/1", "scaling-lab/annealing-shares/1"
 # Pieces that the steps after the warm-up are cut into: where families are searched, and where rates are free.
 SEARCHED, FREE, WARM = 600, 160, 32
+# Steps after the warm-up that there is something to plan in.
+LEAST_STEPS = 20
 # Schedules looked at together: what they take in memory.
 TOGETHER = 128
 # Shares of the steps that may decay, and last rates over the peak, that a search begins with.
@@ -46,7 +48,7 @@ LEAST_DECAY = 0.005
 DECAYS = np.unique(np.round(np.concatenate([np.geomspace(LEAST_DECAY, 0.1, 10), np.linspace(0.12, 1.0, 23)]), 4))
 FLOORS = (0.0, 0.005, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.22, 0.32, 0.5)
 # A family that ends on a floor by a power of it never ends on zero.
-LEAST_FLOOR = 1e-3
+EXPONENTIAL, LEAST_FLOOR = ("exp", "wsd-exp"), 1e-3
 # Further numbers of a family that are searched, and between which ends.
 SETTINGS: dict[str, dict[str, tuple[float, float]]] = {
     "poly": {"q": (0.1, 8.0)},
@@ -280,8 +282,9 @@ def optimize_schedule(
 
     The peak is the highest fitted one, or one below it: these laws take any higher rate for a better one, and can't
     choose it. `warmup` (steps, or a share) is that of the fitted curves where they had one. `final_lr` holds the last
-    rate, and is the lowest of the free form; `min_decay` are the least steps in which the rate may fall from the peak
-    to zero. Raises UsageError for a peak above the fitted ones, BadInput for a law that knows no gain from a fall.
+    rate, and is the lowest of the free form; `min_decay` are the least steps of a family's decay, and of the free form
+    the least in which the peak may fall to zero. Raises UsageError for a peak above the fitted ones, BadInput for a law
+    that knows no gain from a fall.
     """
     check_level(level)
     setup = setup_of(fit, steps, peak, warmup, params)
@@ -291,7 +294,7 @@ def optimize_schedule(
     if reference.total != setup.total:
         raise UsageError(f"--against {against} has {reference.total} steps, and the run {setup.total}")
     check_peak(fit, reference.lr_max, "--against")
-    names = _names(families)
+    names, spared = _names(families, floor)
     bias = measure_bias(fit)
     told = _Telling(setup, bias, level, reference)
     found = [told.best(name, *_best_of(setup, name, floor, least)) for name in names]
@@ -305,7 +308,7 @@ def optimize_schedule(
         *_seeds(found[0]),
     )
     constraints = _constraints(setup, final_lr, min_decay)
-    notes = [_peak_note(setup)]
+    notes = [_peak_note(setup), *spared]
     if free and freed is None:
         notes.append(f"{fit.law} counts falls in pieces of 100 updates: there is no free form of it")
     return Optimum(
@@ -325,17 +328,25 @@ def setup_of(fit: CurveFit, steps: int, peak: float | None, warmup: float | None
     check_peak(fit, top, "--peak")
     length: float = own_warmup(fit) if warmup is None else warmup
     made = Schedule.parse("constant", total=steps, lr_max=top, warmup=length)
+    if made.total - made.warmup_steps < LEAST_STEPS:
+        left = made.total - made.warmup_steps
+        raise UsageError(f"{made.total} steps leave {left} after the warm-up: a plan needs {LEAST_STEPS} at least")
     return Setup(fit, made.total, made.lr_max, made.warmup_steps, params)
 
 
-def _names(families: Sequence[str] | None) -> tuple[str, ...]:
+def _names(families: Sequence[str] | None, floor: float | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The families to search, and notes of those that can't end on the rate that is held."""
     chosen = tuple(dict.fromkeys(families)) if families else FAMILIES
     for name in chosen:
         if name not in (*FAMILIES, *MORE_FAMILIES):
             raise UsageError(
                 f"--family {name!r} is none that is searched; {nearest(name, (*FAMILIES, *MORE_FAMILIES))}"
             )
-    return chosen
+    never = tuple(name for name in chosen if floor is not None and floor < LEAST_FLOOR and name in EXPONENTIAL)
+    names = tuple(name for name in chosen if name not in never)
+    if not names:
+        raise UsageError(f"{', '.join(never)} never falls to the last rate that is held; raise --final-lr")
+    return names, tuple(f"{name} never falls as low as the last rate that is held, and is left out" for name in never)
 
 
 def _floor(setup: Setup, final_lr: float | None) -> float | None:
@@ -435,7 +446,7 @@ def _ranges(name: str, floor: float | None, least: float) -> dict[str, tuple[flo
     if "decay" in uses:
         ranges["decay"] = (least, 1.0)
     if "floor" in uses and floor is None:
-        ranges["floor"] = (LEAST_FLOOR if name in ("exp", "wsd-exp") else 0.0, 1.0)
+        ranges["floor"] = (LEAST_FLOOR if name in EXPONENTIAL else 0.0, 1.0)
     own = dict(SETTINGS.get(name, {}))
     if name == "two-stage" and floor is not None:
         del own["second"]
@@ -474,8 +485,6 @@ def _member(setup: Setup, name: str, values: Mapping[str, float], floor: float |
         start = setup.warmup_steps + 1
         # The switch is searched over the steps after the warm-up.
         settings["switch"] = float(round(start + settings["switch"] * (setup.total - start)))
-    if name in ("exp", "wsd-exp"):
-        held = max(held, LEAST_FLOOR)
     return Schedule(
         name, setup.total, setup.peak, setup.warmup_steps, float(values.get("floor", held)),
         float(values.get("decay", 0.2)), settings,
@@ -832,7 +841,7 @@ def _constraints(setup: Setup, final_lr: float | None, min_decay: int | None) ->
     said.append(
         "no least length of the decay"
         if min_decay is None
-        else f"from the peak to zero in no fewer than {min_decay:,} steps"
+        else f"decays of at least {min_decay:,} steps, the free form falling nowhere faster than that"
     )
     return tuple(said)
 
@@ -927,6 +936,7 @@ def annealing_shares(
     ordered = sorted({int(total) for total in totals})
     setups = [setup_of(fit, total, peak, warmup, params) for total in ordered]
     floor = _floor(setups[0], final_lr) or 0.0
+    _names([family], floor)
     each = tuple(_share(setup, family, floor, _least_decay(setup, min_decay)) for setup in setups)
     bias = measure_bias(fit)
     warnings = (*bias_warnings(bias), *longer(fit, ordered[-1]))

@@ -184,7 +184,7 @@ def test_the_annealing_law_asks_for_a_drop_to_zero_and_is_told_of(annealing: Cur
     assert rates.min() >= 1.5e-5 * (1 - 1e-9)
     assert held.best[0].schedule.decay * 2600 >= 500 - 1
     assert held.best[0].last_rate == pytest.approx(0.05)
-    assert any("no fewer than 500 steps" in said for said in held.constraints)
+    assert any("decays of at least 500 steps" in said for said in held.constraints)
 
 
 @pytest.fixture(scope="module")
@@ -385,6 +385,13 @@ def test_what_no_law_can_tell_is_refused(planted: CurveFit) -> None:
         annealing_shares(planted, [8000], family="cosine")
     with pytest.raises(BadInput, match="leave nothing"):
         optimize_schedule(planted, 300)
+    with pytest.raises(UsageError, match="leave 10 after the warm-up"):
+        optimize_schedule(planted, 410)
+    with pytest.raises(UsageError, match="never falls to the last rate"):
+        optimize_schedule(planted, 8000, families=["wsd-exp"], final_lr=0.0)
+    held = optimize_schedule(planted, 8000, families=["wsd-exp", "wsd"], final_lr=0.0, free=False)
+    assert [best.family for best in held.best] == ["wsd"]
+    assert any("wsd-exp never falls as low" in note for note in held.notes)
     baseline = fit_curves("lr-sum", TABLE, warmup_steps=400)
     with pytest.raises(BadInput, match="knows no gain"):
         optimize_schedule(baseline, 8000)
