@@ -514,7 +514,8 @@ _ENTRIES = (
         "info",
         "gain-not-told",
         "the best schedule is not told from the one it is compared with",
-        "What is expected to come true of the gain is small beside its interval, which holds what two seeds differ by.",
+        "What is expected to come true of the gain is small beside its interval, which holds how wrong laws are of small "
+        "differences.",
         "schedule optimize: the interval of the best family's gain holds zero.",
         ("take the simpler schedule",),
     ),
