@@ -460,8 +460,8 @@ _ENTRIES = (
         "what comes true of a predicted gain is known of other people's runs alone",
         "Laws of loss curves overstate what one schedule wins over another, and how much is told by leaving a schedule "
         "of the fit out; with one schedule, or none that falls beside it, nothing can be left out.",
-        "schedule compare --fit, schedule optimize: no two of the fitted curves, one predicted without it, lie more than "
-        "{decide.gains.LEAST_DIFFERENCE} nats apart by the law at a common step.",
+        "schedule compare --fit, schedule optimize: no two of the fitted curves, one predicted without it, lie more "
+        "than {decide.gains.LEAST_DIFFERENCE} nats apart by the law at a common step.",
         (
             "fit curves of two schedules that fall, and one that does not",
             "fit again where the FIT.json is of an older version",
@@ -475,8 +475,8 @@ _ENTRIES = (
         "A law that credits a fall of the learning rate by the steps after it is best served by a sudden fall, and the "
         "annealing law by one to zero, after which nothing is trained: that is the formula, not training.",
         "schedule optimize: more than {decide.optimize.SUDDEN:.0%} of the peak falls within "
-        "{decide.optimize.SUDDEN_STEPS} steps, or more than one step is at a rate below {decide.optimize.ZERO:g} of the "
-        "peak.",
+        "{decide.optimize.SUDDEN_STEPS} steps, or more than one step is at a rate below {decide.optimize.ZERO:g} of "
+        "the peak.",
         ("take the best of the families", "bound the fall with --min-decay STEPS and the last rate with --final-lr"),
     ),
     Code(
@@ -485,8 +485,8 @@ _ENTRIES = (
         "longer-than-fitted",
         "a schedule is longer than all curves behind the fit",
         "The trend in the area of the learning rate is carried on beyond what was seen.",
-        "schedule compare --fit, schedule optimize: the step is more than {decide.gains.LONGER:g} times the last of the "
-        "fitted curves.",
+        "schedule compare --fit, schedule optimize: the step is more than {decide.gains.LONGER:g} times the last of "
+        "the fitted curves.",
         ("read the interval, which is the wider the further it goes", "fit a longer curve too"),
     ),
     Code(
@@ -505,8 +505,8 @@ _ENTRIES = (
         "lower-than-fitted",
         "a schedule goes to lower learning rates than any fitted curve ended on",
         "By the law every lower rate is worth something; near zero little was measured.",
-        "schedule compare --fit, schedule optimize (its best family): a rate after the warm-up is below the lowest last "
-        "rate of the fitted curves.",
+        "schedule compare --fit, schedule optimize (its best family): a rate after the warm-up is below the lowest "
+        "last rate of the fitted curves.",
         ("hold the last rate with --final-lr", "fit a curve that falls as low"),
     ),
     Code(
@@ -514,8 +514,8 @@ _ENTRIES = (
         "info",
         "gain-not-told",
         "the best schedule is not told from the one it is compared with",
-        "What is expected to come true of the gain is small beside its interval, which holds how wrong laws are of small "
-        "differences.",
+        "What is expected to come true of the gain is small beside its interval, which holds how wrong laws are of "
+        "small differences.",
         "schedule optimize: the interval of the best family's gain holds zero.",
         ("take the simpler schedule",),
     ),
