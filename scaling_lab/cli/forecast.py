@@ -10,6 +10,7 @@ import typer
 from ..errors import Interrupted, UsageError
 from ..quantities import parse_number
 from .common import (
+    DropBadOption,
     FailOnOption,
     JsonOption,
     LevelOption,
@@ -56,6 +57,7 @@ def forecast(
     ] = False,
     map_: MapOption = None,
     where: WhereOption = None,
+    drop_bad: DropBadOption = False,
     follow: Annotated[
         bool, typer.Option("--follow", help="Read a growing file, a line for each look, until the last step is there.")
     ] = False,
@@ -81,9 +83,14 @@ def forecast(
 
         check_kind(plot)
     options: dict[str, Any] = {"fit": _fit(fit), "law": law, "level": level, "target": target}
-    options |= {"mapping": pairs(map_), "where": where, "look_back": look_back}
+    options |= {"mapping": pairs(map_), "where": where, "drop_bad": drop_bad}
+    options["look_back"] = look_back
     steps = [_number(step, "--at-step") for step in at or ()]
     if follow:
+        if steps:
+            raise UsageError(
+                "--at-step is of one look: leave it out with --follow, whose --out holds places to the end"
+            )
         _follow(curve, schedule, seconds(every), options, out, plot, fail, json)
         return
     found = run(curve, schedule, at=steps, **options)

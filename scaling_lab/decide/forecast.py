@@ -169,6 +169,7 @@ def forecast(
     target: str = "loss",
     mapping: Mapping[str, str] | None = None,
     where: str | None = None,
+    drop_bad: bool = False,
     watch: Watch | None = None,
 ) -> RunForecast:
     """The rest of the one running curve of a table of steps, under the schedule of the whole run.
@@ -181,12 +182,12 @@ def forecast(
         raise UsageError(f"--level {level:g} must lie between 0 and 1")
     plan = Schedule.parse(schedule) if isinstance(schedule, str) else schedule
     members_of = _members(fit, law)
-    running = _running(read_table(table, mapping=mapping, where=where), plan, fit, target)
+    running = _running(read_table(table, mapping=mapping, where=where), plan, fit, target, drop_bad)
     curve, step, loss = running.curve, running.curve.step, running.curve.loss
     clean = ~spikes(step, loss)
     if clean.sum() < LEAST_POINTS:
         raise TooEarly(
-            f"{len(step)} point{'s' * (len(step) != 1)} behind the warm-up tell no trend (it takes {LEAST_POINTS})",
+            f"{len(step)} point{'s' * (len(step) != 1)} behind the warm-up: no trend yet (it takes {LEAST_POINTS})",
             file=running.table.name,
             fix="wait for more points",
         )
@@ -370,21 +371,28 @@ class _Running:
     clock: tuple[Floats, Floats] | None
 
 
-def _running(table: Table, plan: Schedule, fit: CurveFit | None, target: str) -> _Running:
+def _running(table: Table, plan: Schedule, fit: CurveFit | None, target: str, drop_bad: bool) -> _Running:
     """The curve of a table of one run; raises BadInput for several, and where its rates are not the schedule's."""
+    _check_one(table)
     _check_rates(table, plan)
     table, lost, notes, dropped = _without_lost(table, target)
-    curves = read_curves(table, target=target, schedule=plan, warmup=fit.warmup if fit else "area")
-    if len(curves.curves) > 1:
-        names = ", ".join(curves.runs[:4])
-        raise BadInput(
-            f"holds {len(curves.curves)} runs ({names}{', …' * (len(curves.curves) > 4)}), and a forecast is of one",
-            file=table.name,
-            fix=f"select one with --where \"run_id == '{curves.runs[0]}'\"",
-        )
+    curves = read_curves(table, target=target, schedule=plan, warmup=fit.warmup if fit else "area", drop_bad=drop_bad)
     return _Running(
         curves.curves[0], table, lost, (*notes, *curves.notes), {**curves.dropped, **dropped}, _clock(table)
     )
+
+
+def _check_one(table: Table) -> None:
+    if not table.has("run_id"):
+        return
+    names = list(dict.fromkeys(table.text("run_id").tolist()))
+    if len(names) > 1:
+        shown = ", ".join(map(str, names[:4])) + ", …" * (len(names) > 4)
+        raise BadInput(
+            f"holds {len(names)} runs ({shown}), and a forecast is of one",
+            file=table.name,
+            fix=f"select one with --where \"run_id == '{names[0]}'\"",
+        )
 
 
 def _check_rates(table: Table, plan: Schedule) -> None:

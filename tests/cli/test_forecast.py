@@ -90,6 +90,7 @@ def test_what_is_refused(lab) -> None:  # noqa: F811
         (("-", "--schedule", COSINE, "--follow"), 2, "stdin"),
         (("run.csv", "--schedule", COSINE, "--follow", "--every", "soon"), 2, "write it as 5s"),
         (("run.csv", "--schedule", COSINE, "--at-step", "x"), 2, "is not a number"),
+        (("run.csv", "--schedule", COSINE, "--follow", "--at-step", "7000"), 2, "leave it out with --follow"),
         (("run.csv", "--schedule", COSINE, "--plot", "x.gif"), 2, ".svg, .png or .pdf"),
         (("run.csv", "--schedule", COSINE, "--out", "run.csv"), 2, "one of the files that are read"),
         (("run.csv", "--schedule", "cosine:total=4000,lr_max=3e-4,warmup=400"), 1, "line "),
