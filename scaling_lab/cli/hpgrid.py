@@ -86,7 +86,7 @@ def hpgrid(
     found = run(
         table,
         fits=_fits(fit),
-        within=[percentage(part) for part in within.split(",")],
+        within=_shares(within),
         drop_above=drop_above,
         mapping=pairs(map_),
         where=where,
@@ -101,6 +101,14 @@ def hpgrid(
     else:
         show(text.report(found))
     fail_on(fail, found.warnings)
+
+
+def _shares(text: str) -> list[float]:
+    """The shares of --within."""
+    try:
+        return [percentage(part) for part in text.split(",")]
+    except typer.BadParameter as fault:
+        raise UsageError(f"--within {text}: {fault}; several stand behind one another as 0.25%,1%") from None
 
 
 def _fits(paths: Sequence[str] | None) -> dict[str, Sequence[Fit]]:

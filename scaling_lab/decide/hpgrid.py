@@ -29,7 +29,7 @@ NEAR = 0.0025
 SAME = 0.02
 # Neighbouring batches of a published grid differ by a factor of 4 at most; sequences and tokens by hundreds.
 MIXED = 64.0
-# A batch of fewer tokens than one short sequence.
+# A batch of fewer tokens than one short sequence: sequences, unless a table says how long they are.
 LEAST_BATCH = 1024.0
 # The cells that a quadratic surface is laid through, of six coefficients; a parabola's along one row.
 SURFACE_CELLS, ROW_CELLS = 25, 5
@@ -315,7 +315,8 @@ def read_grids(
     size = "params" if params_column is not None else size_column(read)
     # Repeats of a cell are told apart by their rows: they are seeds, not one run's checkpoints.
     rows = rows_for(_each_alone(read), (size, "tokens", "lr_max", "batch_tokens"), drop_bad=drop_bad)
-    found, repeats = _grids(rows, size)
+    checked = read.has("batch_sequences") and read.has("seq_len")
+    found, repeats = _grids(rows, size, checked)
     if not any(grid.lr_levels.max() for grid in found):
         raise BadInput(
             "no size and tokens has runs of two learning rates: nothing tells which is best",
@@ -336,15 +337,15 @@ def _each_alone(table: Table) -> Table:
     return replace(table, made={name: v for name, v in table.made.items() if name != "run_id"})
 
 
-def _grids(rows: Rows, size: str) -> tuple[tuple[Grid, ...], int]:
-    """The grids of rows, smallest first, and how many rows repeat a cell."""
+def _grids(rows: Rows, size: str, checked: bool) -> tuple[tuple[Grid, ...], int]:
+    """The grids of rows, smallest first, and how many rows repeat a cell; `checked` is that of _check_batches."""
     if not rows.used:
         raise BadInput("no row is left", file=rows.name, fix="widen --where, or mend the table")
     n, d = levels(rows.x[size]), levels(rows.x["tokens"])
     found, repeats = [], 0
     for i, j in sorted(set(zip(n.tolist(), d.tolist(), strict=True))):
         keep = np.flatnonzero((n == i) & (d == j))
-        _check_batches(rows, keep)
+        _check_batches(rows, keep, checked)
         grid = _grid(rows, keep, size)
         repeats += len(keep) - len(grid.loss)
         found.append(grid)
@@ -375,8 +376,13 @@ def _grid(rows: Rows, keep: NDArray[np.int64], size: str) -> Grid:
     )
 
 
-def _check_batches(rows: Rows, keep: NDArray[np.int64]) -> None:
-    """Raises BadInput where the batches of a grid jump as from sequences to tokens, or are all far too small."""
+def _check_batches(rows: Rows, keep: NDArray[np.int64], checked: bool) -> None:
+    """Raises BadInput where the batches of a grid jump as from sequences to tokens, or some are far too small.
+
+    Batches that were `checked` against sequences and their length are in tokens, however small.
+    """
+    if checked:
+        return
     values = rows.x["batch_tokens"]
     distinct = np.unique(values[keep])
     for low, high in pairwise(distinct.tolist()):
@@ -390,14 +396,16 @@ def _check_batches(rows: Rows, keep: NDArray[np.int64]) -> None:
                 column="batch_tokens",
                 fix="give all in tokens, or all in batch_sequences with seq_len",
             )
-    if distinct[-1] < LEAST_BATCH:
+    if distinct[0] < LEAST_BATCH:
+        small = keep[values[keep] < LEAST_BATCH]
         raise BadInput(
-            f"batch_tokens are {distinct[-1]:g} at most at one size and tokens, less than one sequence: they look like "
-            "sequences",
+            f"batch_tokens are {values[small[0]]:g} ({len(small)} of {len(keep)} such rows at its size and tokens), "
+            "less than one sequence: they look like sequences",
             file=rows.name,
-            line=int(rows.lines[keep[0]]),
+            line=int(rows.lines[small[0]]),
             column="batch_tokens",
-            fix="give them as batch_sequences with seq_len, or multiply: --map batch_tokens='COLUMN * 2048'",
+            fix="give batch_sequences and seq_len (beside batch_tokens that truly are so small), or multiply: "
+            "--map batch_tokens='COLUMN * 2048'",
         )
 
 

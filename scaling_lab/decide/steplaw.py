@@ -17,7 +17,7 @@ from ..engine.fit import Progress, Settings, fit_rows, law_rows
 from ..engine.predict import interval
 from ..engine.result import Fit, Notice, stamp
 from ..engine.solve import Objective
-from ..errors import BadInput, UsageError
+from ..errors import BadInput, NotIdentified, UsageError
 from ..files import to_json, write_text
 from ..laws import Law, get_law
 from ..laws.hpsurface import HP_SURFACE, optimum_at
@@ -192,9 +192,18 @@ def _law(
     settings = Settings(
         Objective("l2", on=law.residual), bootstrap=bootstrap, resample=resample, seed=seed, workers=workers
     )
-    one = fit_rows(law, _rows(law, used), settings, progress)
+    try:
+        one = fit_rows(law, _rows(law, used), settings, progress)
+    except NotIdentified as fault:
+        # Its advice is of fits that take --fix, and of a size that the table may count otherwise.
+        why = str(fault).split(f": {', '.join(fault.names)} can't be told")[0].replace("params_nonvocab", grids.size)
+        fix = f"add grids in which {grids.size} and tokens vary apart"
+        raise NotIdentified(fault.names, f"{law.target}: {why}", fix) from None
     return replace(
         one,
+        warnings=tuple(
+            replace(notice, message=notice.message.replace("params_nonvocab", grids.size)) for notice in one.warnings
+        ),
         inputs={
             name: {**about, "column": grids.size, "counts": quantity(grids.size).counts}
             if name.startswith("params")

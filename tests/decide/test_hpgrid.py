@@ -16,7 +16,7 @@ from scaling_lab.cli import app
 from scaling_lab.decide.hpgrid import METHODS, Regret, levels, optima, plateau, read_grids
 from scaling_lab.decide.steplaw import fits_of
 from scaling_lab.engine.result import Fit
-from scaling_lab.errors import BadInput, UsageError
+from scaling_lab.errors import BadInput, NotIdentified, UsageError
 
 SIZES_AND_TOKENS = ((1e8, 2e9), (1e8, 8e9), (3e8, 6e9), (3e8, 2.4e10), (1e9, 2e10), (1e9, 8e10))
 
@@ -321,6 +321,9 @@ def test_one_batch_gives_a_law_of_the_rate_alone() -> None:
         (lambda t: t.assign(batch_tokens=np.where(np.arange(len(t)) % 9 < 4, t.batch_tokens / 4096, t.batch_tokens)),
          "another unit"),
         (lambda t: t.assign(batch_tokens=t.batch_tokens / 16384), "look like sequences"),
+        # Sequences among tokens whose ladders nearly meet: 16 to 2,048 sequences below 32,768 tokens.
+        (lambda t: t.assign(batch_tokens=np.where(np.arange(len(t)) % 9 < 4, t.batch_tokens / 2048, t.batch_tokens)),
+         "another unit|look like sequences"),
         (lambda t: t.drop(columns="batch_tokens").assign(batch_sequences=64), "seq_len"),
         (lambda t: t.assign(batch_sequences=t.batch_tokens, seq_len=2048), "are not"),
         (lambda t: t.drop(columns="batch_tokens"), "batch_tokens"),
@@ -331,6 +334,35 @@ def test_one_batch_gives_a_law_of_the_rate_alone() -> None:
 def test_bad_tables_are_refused_in_words(change: object, says: str) -> None:
     with pytest.raises(BadInput, match=says):
         fit_step_law(change(planted()), bootstrap=0)  # type: ignore[operator]
+
+
+def test_batches_below_a_sequence_are_taken_where_the_table_says_how_long_one_is() -> None:
+    few = planted().assign(batch_tokens=lambda t: t.batch_tokens / 512)
+    with pytest.raises(BadInput, match="look like sequences"):
+        read_grids(few)
+    told = few.assign(batch_sequences=few.batch_tokens / 128, seq_len=128)
+    assert min(grid.batch.min() for grid in read_grids(told).grids) < 1024
+
+
+def test_one_ratio_of_tokens_to_size_is_refused_in_the_tables_words() -> None:
+    rows = [
+        {"params_nonembed": n, "tokens": 20 * n, "lr_max": lr, "batch_tokens": batch, "loss": 3 + u * u + v * v}
+        for n in (1e8, 2e8, 4e8, 8e8, 1.6e9)
+        for u, lr in zip(range(-3, 4), np.geomspace(2e-4, 8e-3, 7), strict=True)
+        for v, batch in zip(range(-2, 3), np.geomspace(1e5, 2e6, 5), strict=True)
+    ]
+    with pytest.raises(NotIdentified, match="one ratio of params_nonembed to tokens") as refused:
+        fit_step_law(pd.DataFrame(rows), bootstrap=0)
+    assert "--fix" not in str(refused.value)
+    assert "add grids in which params_nonembed and tokens vary apart" in str(refused.value)
+
+
+def test_shares_that_are_none_name_their_option(tmp_path: Path) -> None:
+    path = tmp_path / "grid.csv"
+    planted().to_csv(path, index=False)
+    found = CliRunner().invoke(app, ["hpgrid", str(path), "--within", "0.25%,"])
+    assert isinstance(found.exception, UsageError)
+    assert "--within 0.25%,: '' is not a share" in str(found.exception)
 
 
 def test_words_that_are_no_choice_are_refused() -> None:
