@@ -392,11 +392,11 @@ def _cuts(points: Points, drop: DropFirst) -> list[float]:
     return found
 
 
-def inner_backtests(name: str, points: Points, drop: DropFirst) -> list[Inner]:
+def inner_backtests(name: str, points: Points, drop: DropFirst, cuts: Sequence[float]) -> list[Inner]:
     """What a family made of the rest of the curve, from each cut; cuts where it can't be fitted are left out."""
     first, last = float(points.x[0]), float(points.x[-1])
     found = []
-    for cut in _cuts(points, drop):
+    for cut in cuts:
         inside = points.between(drop.begin(np.array([first, cut])), cut)
         try:
             params = fit_family(name, inside, INNER)
@@ -441,6 +441,11 @@ def _weighed(
     fitted: list[Family] = []
     left_out: dict[str, str] = {}
     for name in names:
+        if fitted and not asked and name.partition("@")[0] == BROKEN:
+            why = _unasked(name, points, drop, last_cut, fitted)
+            if why:
+                left_out[name] = why
+                continue
         try:
             params = fit_family(name, window)
         except NotEnoughData as fault:
@@ -453,7 +458,7 @@ def _weighed(
         if not (np.isfinite(values) & (values > 0)).all():
             left_out[name] = "no loss above zero where it was asked"
             continue
-        inner = inner_backtests(name, points, drop)
+        inner = inner_backtests(name, points, drop, cuts)
         error = _validation(inner, last_cut)
         law = _law_name(name, points.input)
         fitted.append(Family(name, law, params, 0.0, error, _drift(inner), np.asarray(values)))
@@ -461,8 +466,6 @@ def _weighed(
         for family in [f for f in fitted if not math.isfinite(f.validation)]:
             left_out[family.name] = "it could not be fitted to the first four fifths of the window"
             fitted.remove(family)
-    if not asked:
-        fitted = _unless_unasked(fitted, left_out, last_cut is not None)
     return _with_weights(fitted, window), left_out
 
 
@@ -470,19 +473,13 @@ def _share(points: Points, share: float) -> float:
     return float(points.x[0] + share * (points.x[-1] - points.x[0]))
 
 
-def _unless_unasked(fitted: list[Family], left_out: dict[str, str], tested: bool) -> list[Family]:
-    """Without the broken power law, unless inner backtests ask for it."""
-    broken = [f for f in fitted if f.name.partition("@")[0] == BROKEN]
-    others = [f for f in fitted if f not in broken]
-    if not broken or not others:
-        return fitted
-    best = min(f.validation for f in others) if tested else 0.0
-    if tested and broken[0].validation < ASKED * best:
-        return fitted
-    left_out[broken[0].name] = (
-        "inner backtests do not ask for a bend" if tested else "no inner backtest asks for a bend"
-    )
-    return others
+def _unasked(name: str, points: Points, drop: DropFirst, last_cut: float | None, others: Sequence[Family]) -> str:
+    """Why the broken power law is not weighed beside others: no inner backtest asks for it; empty where one does."""
+    if last_cut is None:
+        return "no inner backtest asks for a bend"
+    best = min((f.validation for f in others if math.isfinite(f.validation)), default=math.inf)
+    error = _validation(inner_backtests(name, points, drop, [last_cut]), last_cut)
+    return "" if error < ASKED * best else "inner backtests do not ask for a bend"
 
 
 def _with_weights(fitted: Sequence[Family], window: Points) -> tuple[Family, ...]:
