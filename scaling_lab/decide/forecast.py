@@ -328,32 +328,19 @@ def _notices(
     return tuple(notices)
 
 
-_KINDS = {
-    "divergence": (
-        "SL331",
-        "error",
-        "the loss rises away from its forecast: the run diverges; the forecast is that of before",
-    ),
-    "jump": (
-        "SL332",
-        "warning",
-        "the loss has jumped off its forecast, as after a change of data or settings; its new level is learned",
-    ),
-    "drift": (
-        "SL333",
-        "warning",
-        "the loss drifts away from its forecast, which follows the points since as far as it can",
-    ),
-}
-
-
 def _departure(left: Left) -> Notice:
-    code, severity, said = _KINDS[left.kind]
-    message = (
-        f"{said}: from step {left.since:g} on (certain at step {left.told:g}), {left.off:+.3g} now, "
+    far = (
+        f"from step {left.since:g} on (certain at step {left.told:g}), {left.off:+.3g} now, "
         f"{abs(left.score):.1f} standard deviations"
     )
-    return Notice(code, severity, message)
+    if left.kind == "divergence":
+        said = "the loss rises away from its forecast: the run diverges; the forecast is that of before"
+        return Notice("SL331", "error", f"{said}: {far}")
+    if left.kind == "jump":
+        said = "the loss has jumped off its forecast, as after a change of data or settings; its new level is learned"
+        return Notice("SL332", "warning", f"{said}: {far}")
+    said = "the loss drifts away from its forecast, which follows the points since as far as it can"
+    return Notice("SL333", "warning", f"{said}: {far}")
 
 
 # ------------------------------------------------------------------------------------------------------------ the curve
