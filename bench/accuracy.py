@@ -14,7 +14,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from scaling_lab.engine.solve import Objective
 HERE = Path(__file__).resolve().parent
 DATA = Path(os.environ.get("SCALING_LAB_DATA", HERE.parent.parent / "shared" / "data"))
 KEPT = HERE.parent / "out" / "accuracy"
+CURVES, HPARAMS = HERE / "results" / "curves.json", HERE / "results" / "hparams.json"
 RESULT, PAGE = HERE / "results" / "accuracy.json", HERE.parent / "docs" / "accuracy.md"
 LEVEL, BOOTSTRAP = 0.9, 300
 # What others reached on the same splits, in the order of splits(): the error of a careful plain fit of the paper's law,
@@ -221,6 +222,68 @@ def _others(found: list[dict[str, Any]]) -> list[str]:
     return out
 
 
+# Of bench/curves.py: what a law is fitted to, the law, and the error it was to stay below.
+TO_REACH = (
+    ("constant, cosine, sudden drop", "multi-power", "0.0041 each"),
+    ("constant, cosine, sudden drop", "annealing", "0.0045 each"),
+    ("constant, cosine, sudden drop", "auto-curve", ""),
+    ("constant, cosine", "auto-curve", "0.0052 as the mean"),
+    ("cosine", "auto-curve", "0.013 as the mean"),
+)
+
+
+def _curves(found: Mapping[str, Any]) -> list[str]:
+    """Loss curves under other schedules, from what bench/curves.py measured."""
+    heads = ("fitted to", "law", "at most", "MAE 25M", "after the branch", "MAE 100M", "after the branch",
+             "90 % intervals hold")  # fmt: skip
+    out = [
+        "",
+        "## Loss curves under other schedules",
+        "",
+        "Fitted to the curves named and scored on the six other schedules of mpl_curves, mean over those; more, with",
+        "what was chosen on what, on [curves-accuracy.md](curves-accuracy.md) (`python bench/curves.py`). Runs still",
+        "going on: [forecast.md](forecast.md) (`python bench/forecast.py`); what of a predicted gain comes true:",
+        "[best-schedule.md](best-schedule.md) (`python bench/best_schedule.py`); curves whose schedule nobody knows:",
+        "[learning-curves-accuracy.md](learning-curves-accuracy.md) (`python bench/learning_curves.py`).",
+        "",
+        *_header(heads),
+    ]
+    for fitted, law, most in TO_REACH:
+        small, large = (
+            next(r for r in found["accuracy"] if (r["fitted"], r["law"], r["model"]) == (fitted, law, model))
+            for model in ("25M", "100M")
+        )
+        held = 0.5 * (small["coverage"] + large["coverage"])
+        out.append(
+            f"| {fitted} | {law} | {most or '–'} | {small['mae']:.4f} | {small['after_branch']['mae']:.4f} | "
+            f"{large['mae']:.4f} | {large['after_branch']['mae']:.4f} | {held:.0%} |"
+        )
+    ratio = found["speed"]["ratio"]
+    return [*out, "", f"A multi-power fit of three curves takes 1/{ratio:.0f} of 200 AdamW steps of the usual kind."]
+
+
+def _rates(found: Mapping[str, Any]) -> list[str]:
+    """Learning rate and batch, from what bench/hparams.py measured."""
+    out = [
+        "",
+        "## Learning rate and batch size",
+        "",
+        "On the 17 grids of steplaw_dense; more on [hparams-accuracy.md](hparams-accuracy.md) (`python",
+        "bench/hparams.py`). Loss above the best cell of a grid, at the cell nearest to each rule:",
+        "",
+        *_header(("rule", "mean", "largest")),
+        *(f"| {r['name']} | {r['mean_excess']:.3%} | {r['max_excess']:.2%} |" for r in found["looked"]["regret"]),
+    ]
+    far, plain = found["far"], found["plain"]
+    return [
+        *out,
+        "",
+        f"The joint surface `hp-surface`, fitted to the {far['train']:,} runs up to 430M parameters and scored on the",
+        f"{far['test']} larger ones: MAE {far['0.003']['mae']:.4f} nats (a Chinchilla law of the same runs",
+        f"{plain['all']['mae']:.4f}), and the cell it picks loses {100 * far['0.003']['argmin'][0]:.3f} % on average.",
+    ]
+
+
 def page(found: list[dict[str, Any]], others: list[dict[str, Any]], table: pd.DataFrame) -> str:
     """docs/accuracy.md."""
     better = int(np.sum(table.ratio <= 1.0 + 1e-9))
@@ -272,6 +335,8 @@ def page(found: list[dict[str, Any]], others: list[dict[str, Any]], table: pd.Da
         f"({gm(apart.width_ratio):.2f} without olmo_ladder too, where it covered 17 and 75 %).",
         *_others(others),
         *(["", section(json.loads(CATALOGUE.read_text()))] if CATALOGUE.exists() else []),
+        *_curves(json.loads(CURVES.read_text())),
+        *_rates(json.loads(HPARAMS.read_text())),
         "",
         "## Tasks, mixtures and isoFLOP optima",
         "",

@@ -228,7 +228,7 @@ def section(found: list[dict[str, Any]]) -> str:
         f"{len(worse)}. A fit with",
         f"200 refits takes {median(times):.2f} s in the median and {times[-1]:.1f} s at most.",
     ]
-    return "\n".join([*lines, *(["", *notes] if notes else []), ""])
+    return "\n".join([*lines, *(["", *dict.fromkeys(notes)] if notes else []), ""])
 
 
 def main() -> None:
