@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadInput, UsageError
-from ..quantities import ALIASES, format_quantity, quantity
+from ..quantities import ALIASES, format_quantity
 from ..tables import Table, check_rising, column_numbers, read_table, rows_for
 
 if TYPE_CHECKING:
@@ -59,11 +59,6 @@ class OneCurve:
             lr=None if self.lr is None else self.lr[keep],
             dropped=dropped,
         )
-
-    @property
-    def unit(self) -> str:
-        """The unit of the input."""
-        return quantity(self.input).unit
 
     def place(self, value: float) -> str:
         """A place of the input as people write it: step 72K, 1.4T tokens."""

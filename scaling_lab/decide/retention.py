@@ -134,7 +134,7 @@ def retention(
             f"{len(kept)} probes have {len(np.unique(points[1]))} times after their last injection"
             + (f" ({', '.join(f'{n} {why}' for why, n in left_out.items())})" if left_out else ""),
             file=rows.name,
-            fix="log the probes at two times or more after the injections",
+            fix="log the probes soon after each injection (or widen --window) and at two times or more after the last",
         )
     lines, se = _lines(*points, len(kept), seed)
     lines = lines[0] + _wider(len(kept), level) * (lines - lines[0])
