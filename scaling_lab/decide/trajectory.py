@@ -24,7 +24,7 @@ PUBLISHED = "kaplan2020"
 PUBLISHED_RANGE = {
     "params_nonembed": {"min": 768.0, "max": 1.5e9},
     "step": {"min": 3e3, "max": 2.5e5},
-    "tokens": {"min": 2.2e7, "max": 2.3e10},
+    "tokens": {"min": 2.2e7, "max": 2.29e10},
 }
 # Beyond this nothing is trained, and powers leave floating point.
 MOST = 1e30

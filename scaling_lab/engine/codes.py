@@ -454,6 +454,20 @@ _ENTRIES = (
         ("add a longer curve",),
     ),
     Code(
+        "SL326",
+        "warning",
+        "headless-log",
+        "A curve was logged from some step on, and nobody says what the learning rate was before",
+        "The area of the learning rate counts from the first update. Rates that were those of a warm-up count too much "
+        "when they are taken for the first one logged, and the loss left and the exponent move to make up for it.",
+        "a log without an lr below its first one that begins after {engine.curves.LATE_LOG:.1%} of its steps, where "
+        "neither --warmup-steps, a column warmup_steps nor --schedule says how the run began.",
+        (
+            "give --warmup-steps N, or 0 where the run began at its peak",
+            "give the whole --schedule",
+        ),
+    ),
+    Code(
         "SL340",
         "warning",
         "gains-borrowed",

@@ -19,7 +19,7 @@ from ..histories import TOGETHER, History, Points, Warmup
 from ..laws import Law
 from ..laws.curves import AUTO_CURVE, NEED_A_JUMP, get_curve_law
 from ..schedules import Schedule
-from ..tables import Curve, Curves, Rows, Table, read_curves, read_table
+from ..tables import FROM_FIRST, Curve, Curves, Rows, Table, read_curves, read_table
 from .coordinates import Coordinates, inward
 from .curve_misfit import FAR_ALONE, Z90, Likeness, Misfit, calibrated, inner_splits, points_in
 from .fit import KEPT_POINTS, Optimum, Settings, estimates, optimum
@@ -647,7 +647,7 @@ def held_out(coordinates: Coordinates, theta: Floats, test: Rows) -> Floats:
 def curve_notices(law: Law, curves: Curves) -> tuple[Notice, ...]:
     """What the curves can't tell of the law."""
     if law.name == "lr-sum":
-        return ()
+        return _headless(curves)
     found = []
     if not any(fallen(curve) for curve in curves.curves):
         message = (
@@ -667,9 +667,24 @@ def curve_notices(law: Law, curves: Curves) -> tuple[Notice, ...]:
             "trade off, and are drawn to what is known of other runs"
         )
         found.append(Notice("SL322", "info", message))
-    return tuple(found)
+    return (*found, *_headless(curves))
 
 
+def _headless(curves: Curves) -> tuple[Notice, ...]:
+    """A warning of curves that were logged from some step on, with nobody saying what came before."""
+    late = [c for c in curves.curves if c.known_by == FROM_FIRST and c.step[0] > LATE_LOG * c.step[-1]]
+    if not late:
+        return ()
+    message = (
+        f"the log of {late[0].run!r}{f' and {len(late) - 1} others' if len(late) > 1 else ''} begins at step "
+        f"{late[0].step[0]:g}, and no warm-up is known: the rates before it are taken for its first one, which moves "
+        "L0 and alpha; say how long the warm-up was with --warmup-steps (0 if there was none)"
+    )
+    return (Notice("SL326", "warning", message),)
+
+
+# A log that begins after this share of its steps hides as much of the area as a warm-up has.
+LATE_LOG = 0.005
 # A sudden drop is one update's, of this share of the peak, with so many points after it.
 SUDDEN, AFTER = 0.05, 5
 

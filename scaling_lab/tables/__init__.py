@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..quantities import ALIASES
-from .curves import Curve, Curves, check_rising, read_curves
+from .curves import FROM_FIRST, Curve, Curves, check_rising, read_curves
 from .expressions import select_rows
 from .formats import Content, delimiter_of, read_content, table_of, table_of_frame
 from .naming import name_columns
@@ -46,6 +46,7 @@ def read_table(
 
 
 __all__ = [
+    "FROM_FIRST",
     "Content",
     "Curve",
     "Curves",

@@ -17,8 +17,8 @@ from ..smoothing import smoothed
 from .rows import Rows, rows_for
 from .table import Floats, Skipped, Table, column_numbers
 
-# A run's points, told apart from those of another curve by this column where there is no run_id.
-NAMES = "run_id"
+# How the learning rates of a run are known whose log begins without a warm-up that anybody named.
+FROM_FIRST = "logged, from its first point"
 
 
 @dataclass(frozen=True)
@@ -267,7 +267,7 @@ def _logged(part: Rows, name: str, warmup_steps: int | None) -> tuple[Schedule, 
         return Schedule.logged(step, lr, warmup_steps=int(warmup_steps), file=part.name), "logged"
     if step[0] > 1:
         step, lr = np.concatenate([[0.0], step]), np.concatenate([[lr[0]], lr])
-        return Schedule.logged(step, lr, file=part.name), "logged, from its first point"
+        return Schedule.logged(step, lr, file=part.name), FROM_FIRST if warmup_steps is None else "logged"
     return Schedule.logged(step, lr, file=part.name), "logged"
 
 

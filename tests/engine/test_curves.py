@@ -370,3 +370,16 @@ def test_bad_curves_are_told(change: Any, options: dict[str, Any], says: str) ->
     frame = pd.DataFrame({"step": curve.step, "loss": curve.loss, "lr": curve.history.lr[curve.step.astype(int) - 1]})
     with pytest.raises(LabError, match=says):
         fit_curves("lr-sum", change(frame), warmup_steps=100, **options)
+
+
+def test_a_log_that_begins_late_without_a_warm_up_is_told_of() -> None:
+    step = np.arange(500.0, 4001.0, 100.0)
+    frame = pd.DataFrame({"run_id": "a", "step": step, "lr": 3e-4, "loss": 3.0 + 0.5 * (3e-4 * step) ** -0.5})
+    late = fit_curves("lr-sum", frame)
+    assert [notice.code for notice in late.warnings] == ["SL326"]
+    assert "begins at step 500" in late.warnings[0].message
+    assert not fit_curves("lr-sum", frame, warmup_steps=0).warnings
+    known = fit_curves("lr-sum", frame, warmup_steps=400)
+    assert not known.warnings
+    # 400 steps of warm-up are half their area less: the exponent moves with what is said of them.
+    assert known.values["alpha"] < late.values["alpha"] - 0.01
