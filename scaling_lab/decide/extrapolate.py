@@ -569,35 +569,39 @@ def _warnings(
             f"{len(window.x)} points are too few to hold any back: the families weigh the same, and the error is taken "
             f"to grow by {LEAST_DRIFT:g} of the loss for each factor e"
         )
-        found.append(("SL490", say))
+        found.append(_notice("SL490", say))
     elif math.log(furthest) > 1.5 * math.log(tested):
         say = (
             f"{curve.place(max(a.at for a in ahead))} is {furthest:.3g} times as far as the curve goes, and inner "
             f"backtests tried a factor {tested:.3g} at most: the interval takes the error to go on growing as there"
         )
-        found.append(("SL487", say))
+        found.append(_notice("SL487", say))
     wide = [a for a in ahead if a.families > max(a.drift, a.noise, LEAST_SPREAD)]
     if wide:
         say = (
             f"families that fit the curve about as well differ at {curve.place(wide[0].at)} by more than their own "
             f"errors (a standard deviation of {wide[0].families:.2g} of the loss)"
         )
-        found.append(("SL488", say))
+        found.append(_notice("SL488", say))
     failed = {name: why for name, why in left_out.items() if "bend" not in why}
     if failed:
-        found.append(("SL489", "; ".join(f"{name} is left out: {why}" for name, why in failed.items())))
+        found.append(_notice("SL489", "; ".join(f"{name} is left out: {why}" for name, why in failed.items())))
     if way.kind == "ema":
         say = (
             f"{way} lags behind a falling loss, and the prediction with it: a centred window:5% or gaussian:5 does not"
         )
-        found.append(("SL491", say))
+        found.append(_notice("SL491", say))
     half = len(curve) // 2
     late = curve.keep(curve.x >= 0.8 * curve.x[-1])
     if half >= LEAST_POINTS and len(late) >= LEAST_POINTS and _rises(late, window.noise):
-        found.append(("SL492", f"the loss rises over the last fifth of {curve.name}: every family only falls"))
+        found.append(_notice("SL492", f"the loss rises over the last fifth of {curve.name}: every family only falls"))
     if AUTOLRS in names:
-        found.append(("SL493", ShortForecast.CAUTION))
-    return tuple(Notice(code, severity(code), say) for code, say in found)
+        found.append(_notice("SL493", ShortForecast.CAUTION))
+    return tuple(found)
+
+
+def _notice(code: str, say: str) -> Notice:
+    return Notice(code, severity(code), say)
 
 
 def _rises(curve: OneCurve, noise: float) -> bool:
@@ -608,15 +612,15 @@ def _rises(curve: OneCurve, noise: float) -> bool:
     return bool(later.mean() - early.mean() > doubt)
 
 
-def _rate_warnings(curve: OneCurve) -> list[tuple[str, str]]:
+def _rate_warnings(curve: OneCurve) -> list[Notice]:
     """What the learning rate over the window forbids."""
     why = "these families know no learning rate and take its effect for the curve's own; `forecast` knows the schedule"
     if curve.lr is None:
         if curve.schedule and curve.schedule.lower() != "constant":
-            return [("SL485", f"the schedule of {curve.name} is {curve.schedule}: {why}")]
+            return [_notice("SL485", f"the schedule of {curve.name} is {curve.schedule}: {why}")]
         if not curve.schedule:
             say = "no column lr: the learning rate is taken as constant, over the curve and beyond it"
-            return [("SL486", say)]
+            return [_notice("SL486", say)]
         return []
     moved = steady_until(curve)
     if moved is None:
@@ -626,4 +630,4 @@ def _rate_warnings(curve: OneCurve) -> list[tuple[str, str]]:
         f"the learning rate moves between {known.max():.3g} and {known.min():.3g} in the window, away from its peak "
         f"at {curve.place(moved)}: {why}. Fit the part before it: --where '{curve.input} < {moved:.10g}'"
     )
-    return [("SL485", say)]
+    return [_notice("SL485", say)]
