@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..accounting import six_nd, tokens_per_param
-from ..engine.predict import predict
+from ..engine.predict import interval, predict
 from ..engine.result import Fit, Notice
 from ..errors import UsageError, nearest
 from ..laws import LAWS
@@ -566,6 +566,7 @@ def _row(base: str, fits: Sequence[Fit], request: Request, level: float) -> tupl
         outside=tuple(outside.values()),
         counts=str(sizes[0]) if sizes else "",
         fitted="; ".join(rows),
+        note=f"in brackets {100 * level:g} % intervals of the law itself, without the scatter of measured optima",
     )
     return own, notices
 
@@ -614,13 +615,18 @@ def _column(fit: Fit, name: str) -> str:
 def _own(
     fit: Fit, point: Mapping[str, Known], request: Request, level: float
 ) -> tuple[Answer, tuple[Notice, ...], tuple[Beyond, ...]]:
-    """A fit's value with its interval, its warnings, and how far the request lies beyond its rows."""
+    """A fit's value with its interval, its warnings, and how far the request lies beyond its rows.
+
+    The interval is the law's own, for what is asked is where the optimum lies, and not where a further grid would be
+    read to have it (`predict` says that).
+    """
     if len(point) < len(fit.entry.inputs):
         lacking = [_column(fit, name) for name in fit.entry.inputs if name not in point]
         return Answer(fit.law, needs=needed(lacking, request)), (), ()
     at = {name: known.value for name, known in point.items()}
     found, edges = predict(fit, [at], level), _outside_fit(fit, at)
-    value, ends = float(found.value[0]), (float(found.low[0]), float(found.high[0]))
+    low, high = interval(fit, {name: np.array([v]) for name, v in at.items()}, level, noise=False)
+    value, ends = float(found.value[0]), (float(low[0]), float(high[0]))
     if value <= 0:
         return Answer(fit.law, why=f"the fit gives {value:.2g} there, which is none"), found.warnings, edges
     return Answer(fit.law, value, ends), found.warnings, edges

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.codes import severity
-from ..engine.fit import Progress, Settings, fit_rows, law_rows
+from ..engine.coordinates import Coordinates
+from ..engine.fit import Progress, Settings, estimates, fit_rows, law_rows
 from ..engine.predict import interval
 from ..engine.result import Fit, Notice, stamp
 from ..engine.solve import Objective
@@ -124,9 +125,10 @@ def fit_step_law(
 ) -> StepLaw:
     """The power laws lr_max = scale * N**alpha * D**beta and batch_tokens = scale * D**alpha through grids' optima.
 
-    Least squares on logarithms. `runs` resamples whole grids, `rows` single cells, which is what the paper did: cells
-    of one grid share its optimum, so that those intervals are too narrow. Raises what read_grids raises, BadInput where
-    too few grids have an optimum, and NotIdentified where they do not tell the exponents apart.
+    Least squares on logarithms. `runs` resamples whole grids, widened as `student_draws` says; `rows` single cells,
+    which is what the paper did: cells of one grid share its optimum, so that those intervals are too narrow. Raises
+    what read_grids raises, BadInput where too few grids have an optimum, and NotIdentified where they do not tell the
+    exponents apart.
     """
     if resample not in ("runs", "rows"):
         raise UsageError(f"--resample {resample}: grids are resampled as runs (whole grids) or rows (cells)")
@@ -193,7 +195,7 @@ def _law(
         Objective("l2", on=law.residual), bootstrap=bootstrap, resample=resample, seed=seed, workers=workers
     )
     try:
-        one = fit_rows(law, _rows(law, used), settings, progress)
+        one = student_draws(fit_rows(law, _rows(law, used), settings, progress), len(used))
     except NotIdentified as fault:
         # Its advice is of fits that take --fix, and of a size that the table may count otherwise.
         why = str(fault).split(f": {', '.join(fault.names)} can't be told")[0].replace("params_nonvocab", grids.size)
@@ -212,6 +214,41 @@ def _law(
         },
         rows={**one.rows, "read": grids.rows["read"], "used": one.rows["used"], "dropped": _dropped(grids, used)},
         made_by=stamp(grids.name, grids.sha256, law),
+    )
+
+
+def student_draws(one: Fit, groups: int) -> Fit:
+    """The fit with its draws of resampled groups as wide as so few groups warrant; as it is where none were resampled.
+
+    Resampled groups scatter too little by (G - 1) / G, as variances of a mean: distances from the optimum grow by the
+    root of G / (G - 1), in logs of positive parameters. Their scale is known from G - p degrees of freedom only, for p
+    parameters: each is divided by sqrt(chi² / (G - p)), so that all together are spread as Student's t. A standard
+    error is the grown draws' before that division, for t with two degrees has none. G / (G - p) in place of
+    G / (G - 1) held planted laws too often: resamples of few groups leave lines more open than those groups do.
+    `intervals` says by what the draws were widened.
+    """
+    from scipy.special import chdtri
+
+    law = one.entry
+    freedom = groups - len(law.params)
+    if one.bootstrap["resample"] != "runs" or len(one.draws) < 2:
+        return one
+    coordinates = Coordinates(law, {})
+    best, draws = (coordinates.from_array(rows) for rows in (one.optimum_row(), one.draws))
+    grown = float(np.sqrt(groups / (groups - 1)))
+    apart = grown * (draws - best)
+    # Every quantile of chi² once, in a random order: fewer draws are then enough than with chi² drawn at random.
+    places = (np.random.default_rng([one.seed, 5]).permutation(len(draws)) + 0.5) / len(draws)
+    wide = coordinates.to_array(best + apart * np.sqrt(freedom / chdtri(freedom, places))[:, None])
+    level = one.bootstrap["level"]
+    errors = estimates(law, one.values, coordinates.to_array(best + apart), level, {})
+    spread = estimates(law, one.values, wide, level, {})
+    account = {**one.intervals, "widened": grown, "freedom": freedom}
+    return replace(
+        one,
+        draws=wide,
+        params={name: replace(found, se=errors[name].se) for name, found in spread.items()},
+        intervals=account,
     )
 
 
@@ -354,4 +391,4 @@ def _untried(fit: Fit, lr: float, batch: float) -> tuple[Notice, ...]:
     return (Notice("SL468", severity("SL468"), f"the surface is best beyond its table: {' and '.join(beyond)}"),)
 
 
-__all__ = ["Best", "StepLaw", "fit_step_law", "fits_of", "optimum_of"]
+__all__ = ["Best", "StepLaw", "fit_step_law", "fits_of", "optimum_of", "student_draws"]
