@@ -312,7 +312,7 @@ def page(found: Mapping[str, Any]) -> str:
         "## The published procedure on the published table",
         "",
         "`fit step-law` with every way to find a grid's optimum: lr = c·N^a·D^b and batch = k·D^g, ± the standard",
-        "error of whole grids resampled.",
+        "error of whole grids resampled, widened by sqrt(G/(G − 1)) for G grids (not where cells are resampled).",
         "",
         "| optima | rows | c | a (N) | b (D) | k | g (D) |",
         "| --- | --- | --- | --- | --- | --- | --- |",
