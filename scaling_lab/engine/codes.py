@@ -177,7 +177,9 @@ _ENTRIES = (
         "warning",
         "few-runs",
         "few runs to resample",
-        "A bootstrap of few runs knows only the scatter that these few happened to show.",
+        "A bootstrap of few runs knows only the scatter that these few happened to show: resamples of six grids of "
+        "learning rate and batch held planted exponents in 77 to 88 % of 90 % intervals. `fit step-law` widens the "
+        "spread of its few grids to Student's t (held: 89 to 98 %); plain fits do not.",
         "fewer than 2p + 2 runs for p free parameters.",
         ("read the parameters' intervals as rough", "add runs, or hold parameters with --fix"),
     ),
