@@ -124,7 +124,13 @@ def main() -> None:
         if type(fault).__name__ == "NoArgsIsHelpError":
             sys.stderr.write(f"{fault.format_message()}\n")
             sys.exit(2)
-        _fail(fault.format_message(), getattr(fault, "exit_code", 2))
+        message = fault.format_message()
+        if message.startswith("Got unexpected extra argument") and sys.argv[1] in ("fit", "backtest"):
+            message += (
+                "; quote what has blanks; logs of one run each are joined by "
+                "`scaling-lab ingest LOG... --out runs.csv --curves curves.csv`"
+            )
+        _fail(message, getattr(fault, "exit_code", 2))
     if code == 130:  # typer turns Ctrl-C into this code without a word
         _fail(INTERRUPTED, 130)
     sys.exit(code if isinstance(code, int) else 0)

@@ -24,7 +24,7 @@ Specs = Annotated[
     list[str] | None,
     typer.Argument(metavar="SPEC...", help="cosine:total=24K,warmup=2000,floor=0.1 or file:LR.csv; none: all names."),
 ]
-Total = Annotated[float | None, number_option("--total", help="Steps, where a SPEC gives none.")]
+Total = Annotated[float | None, number_option("--total", "--steps", help="Steps, where a SPEC gives none.")]
 Peak = Annotated[float | None, number_option("--lr-max", help="Peak, where a SPEC gives none (default 1).")]
 Warmup = Annotated[float | None, number_option("--warmup", help="Steps of warm-up, where a SPEC gives none.")]
 Floor = Annotated[float | None, number_option("--floor", help="Last rate over the peak, where a SPEC gives none.")]

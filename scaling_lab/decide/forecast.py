@@ -413,6 +413,19 @@ def _check_rates(table: Table, plan: Schedule) -> None:
     )
 
 
+def _is_usual_gap(words: np.ndarray, at_end: int) -> bool:
+    """Whether the `at_end` last of the losses `words` (n,) are NaN as a log has them between two evaluations.
+
+    Rows of a log that evaluates now and then say NaN too. So three gaps as long must have closed before; infinity is
+    in no such gap.
+    """
+    if not at_end or not (words[-at_end:] == "nan").all():
+        return False
+    bad = np.isin(words[: len(words) - at_end], list(_NOT_NUMBERS))
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], bad.astype(int), [0]])))
+    return int((edges[1::2] - edges[::2] >= at_end).sum()) >= 3
+
+
 def _without_lost(table: Table, target: str) -> tuple[Table, float | None, tuple[str, ...], dict[str, int]]:
     """The table without rows whose loss is NaN or infinite; the first step of those at its end, where it is lost."""
     if target not in table.columns or not table.has("step"):
@@ -425,9 +438,11 @@ def _without_lost(table: Table, target: str) -> tuple[Table, float | None, tuple
     at_end = 0
     while at_end < len(written) and bad[written[len(written) - 1 - at_end]]:
         at_end += 1
-    lost = float(column_numbers(table, "step")[0][written[len(written) - at_end]]) if at_end else None
     if bad.all() or at_end == len(written):
         raise BadInput("no loss is a number", file=table.name, line=int(table.lines[0]), column=target)
+    if _is_usual_gap(words[written], at_end):
+        at_end = 0
+    lost = float(column_numbers(table, "step")[0][written[len(written) - at_end]]) if at_end else None
     keep = ~bad
     whole = replace(
         table,

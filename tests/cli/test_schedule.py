@@ -37,6 +37,22 @@ def test_show_prints_the_rates_in_places_and_the_same_as_json(lab) -> None:  # n
     assert (entry["last"], entry["idle"]) == (pytest.approx(3e-5), 0)
 
 
+def test_the_length_may_be_called_steps_as_optimize_calls_it(lab) -> None:  # noqa: F811
+    called = [
+        lab("schedule", "compare", "linear", "wsd", option, "2000", "--json") for option in ("--total", "--steps")
+    ]
+    assert [done.code for done in called] == [0, 0]
+    assert called[0].json == called[1].json
+
+
+def test_several_logs_in_place_of_one_table_are_told_how_to_be_joined(lab) -> None:  # noqa: F811
+    done = lab("fit", "auto-curve", "one.csv", "two.csv")
+    assert done.code == 2
+    assert "(two.csv)" in done.err and "scaling-lab ingest" in done.err
+    other = lab("laws", "chinchilla", "drift")
+    assert other.code == 2 and "ingest" not in other.err
+
+
 def test_show_without_a_name_is_the_catalogue(lab) -> None:  # noqa: F811
     done = lab("schedule", "show")
     assert {line.split()[0] for line in done.out.splitlines() if line.strip()} >= set(SCHEDULES)

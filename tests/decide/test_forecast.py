@@ -280,6 +280,26 @@ def test_losses_that_are_no_numbers(tmp_path: Path) -> None:
         forecast(path, COSINE)
 
 
+def test_the_gaps_of_a_log_that_evaluates_now_and_then_are_no_divergence(tmp_path: Path) -> None:
+    path = tmp_path / "run.csv"
+    frame = until(planted(), 3000).astype(object)
+    frame.loc[[at for at in frame.index if at % 3 != 1], "loss"] = "NaN"
+    good = np.flatnonzero(frame["loss"] != "NaN")[-1]
+    for tail, last, lost in ((2, "NaN", False), (3, "NaN", True), (1, "inf", True)):
+        log = frame.iloc[: good + 1 + tail].copy()
+        if len(log) < good + 1 + tail:
+            more = log.iloc[[-1] * (good + 1 + tail - len(log))].assign(loss="NaN")
+            more["step"] = [log["step"].iloc[-1] + 50 * (k + 1) for k in range(len(more))]
+            more["lr"] = [Schedule.parse(COSINE).at(step) for step in more["step"]]
+            log = pd.concat([log, more], ignore_index=True)
+        log.loc[log.index[-1], "loss"] = last
+        log.to_csv(path, index=False)
+        found = forecast(path, COSINE)
+        assert (found.lost == log["step"].iloc[good + 1]) if lost else (found.lost is None)
+        assert any(w.code == "SL331" for w in found.warnings) is lost
+        assert found.rows["dropped"]["loss is not a number"] == sum(log["loss"].isin(["NaN", "inf"]))
+
+
 def test_no_public_curve_is_told_to_have_left_and_ends_are_covered(data_dir: Path) -> None:
     """Four of the 18 curves that bench/forecast.py runs in full."""
     table = pd.read_csv(data_dir / "mpl_curves" / "curves.csv")
