@@ -48,9 +48,11 @@ def test_the_length_may_be_called_steps_as_optimize_calls_it(lab) -> None:  # no
 def test_several_logs_in_place_of_one_table_are_told_how_to_be_joined(lab) -> None:  # noqa: F811
     done = lab("fit", "auto-curve", "one.csv", "two.csv")
     assert done.code == 2
-    assert "(two.csv)" in done.err and "scaling-lab ingest" in done.err
+    assert "(two.csv)" in done.err
+    assert "scaling-lab ingest" in done.err
     other = lab("laws", "chinchilla", "drift")
-    assert other.code == 2 and "ingest" not in other.err
+    assert other.code == 2
+    assert "ingest" not in other.err
 
 
 def test_show_without_a_name_is_the_catalogue(lab) -> None:  # noqa: F811
