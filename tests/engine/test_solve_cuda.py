@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,11 +33,15 @@ def both(
     x = {"params": table.params.to_numpy(), "tokens": table.tokens.to_numpy()}
     x["flops"] = 6 * x["params"] * x["tokens"]
     y = table.loss.to_numpy()
-    if not set(law.inputs) <= set(x):
-        # At the noise of its own world: at .01, of which resamples keep two rows in three, the terms of params and of
-        # width and depth are one flat valley, where starts end apart or not at all, whichever solver walks it.
+    if law.target != "loss" or not set(law.inputs) <= set(x):
+        # Its own world, for what is no loss or not of this table, at that world's noise: at .01, of which resamples
+        # keep two rows in three, the terms of params and of width and depth are one flat valley, where starts end
+        # apart or not at all, whichever solver walks it.
         world = WORLDS[name]
         x, y = dict(world.x), world.table(noise=world.noise)[law.target].to_numpy()
+    if objective.on == "plain" and law.target != "loss":
+        # A hundredth of a nat is a width for losses; of a batch in tokens or of a rate a hundredth of its size.
+        objective = replace(objective, delta=objective.delta * float(np.median(np.abs(y))))
     x = {key: x[key] for key in law.inputs}
     coordinates = Coordinates(law, fix or {})
     target, n = objective.scale(y), len(y)
