@@ -206,6 +206,13 @@ def law_rows(law: Law, table: Table, *, weights: str | None = None, drop_bad: bo
 
     Raises BadInput for rows whose inputs break the law's rules, unless `drop_bad` leaves them out, counted.
     """
+    circular = _circular(law, table)
+    if circular:
+        raise BadInput(
+            f"no column {circular!r}, which would have to be worked out from {law.target}, what the law predicts",
+            file=table.name,
+            fix=f"name the column with --map {circular}=COLUMN",
+        )
     lacking = any(not has_input(table, name) for name in law.inputs) and has_input(table, law.target)
     others = [other.name for other in fitting_laws(table, law.target)] if lacking else []
     positive = law.residual == "log"
@@ -254,8 +261,23 @@ def fitting_laws(table: Table, target: str | None = None) -> list[Law]:
     found: list[Law] = []
     # What another law takes as an input is a setting before it is an outcome: params, though one law predicts them.
     taken = {name for law in LAWS.values() for name in law.inputs} - {"loss"}
-    targets = sorted(dict.fromkeys(["loss", *(law.target for law in LAWS.values())]), key=taken.__contains__)
-    target = target or next((name for name in targets if table.has(name)), "loss")
+    # A rule of the set-up is asked of a table that measures nothing else: its targets come last.
+    measured = {law.target for law in LAWS.values() if law.family != "hyperparameter"}
+    targets = sorted(
+        dict.fromkeys(["loss", *(law.target for law in LAWS.values())]),
+        key=lambda name: (name in taken, name not in measured),
+    )
+    for name in [target] if target else targets:
+        if target or table.has(name):
+            found = _laws_of(table, name, columns)
+        if found or (name == "loss" and table.has(name)):
+            break
+    return found
+
+
+def _laws_of(table: Table, target: str, columns: Sequence[str]) -> list[Law]:
+    """The laws of one target whose inputs a table has."""
+    found: list[Law] = []
     for law in LAWS.values():
         if law.target != target or law.family == "curve":
             continue
@@ -263,9 +285,16 @@ def fitting_laws(table: Table, target: str | None = None) -> list[Law]:
             if sum(name.startswith(SHARE_PREFIX) for name in columns) < 2:
                 continue
             law = law_for(law, columns)
-        if all(has_input(table, name) for name in (*law.inputs, law.target)):
+        if all(has_input(table, name) for name in (*law.inputs, law.target)) and not _circular(law, table):
             found.append(law)
     return found
+
+
+def _circular(law: Law, table: Table) -> str:
+    """The input, if any, that a table lacks and that would be worked out from the law's own target."""
+    if law.target not in ("params", "tokens"):
+        return ""
+    return next((name for name in law.inputs if name in DERIVED and not table.has(name)), "")
 
 
 def fit_rows(law: Law, rows: Rows, settings: Settings, progress: Progress | None = None) -> Fit:

@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 
 from scaling_lab.accounting import average_params, total_from_nonembed
 from scaling_lab.decide.allocate import allocate
-from scaling_lab.engine.fit import fit, fitting_laws
+from scaling_lab.engine.fit import fit, fitting_laws, law_rows
 from scaling_lab.engine.predict import predict
 from scaling_lab.errors import BadInput, UsageError
 from scaling_lab.laws import LAWS, get_law
@@ -285,6 +285,9 @@ def test_a_table_of_accuracies_is_not_taken_for_one_of_best_sizes() -> None:
     table = pd.DataFrame({"params": flops**0.5, "tokens": flops**0.5 / 6, "accuracy": np.linspace(0.3, 0.6, 12)})
     assert {law.target for law in fitting_laws(read_table(table))} == {"accuracy"}
     assert [law.name for law in fitting_laws(read_table(table.drop(columns="accuracy")))] == ["hestness-growth"]
+    # Compute worked out from tokens says nothing of tokens.
+    with pytest.raises(BadInput, match="no column 'flops', which would have to be worked out from tokens"):
+        law_rows(get_law("deepseek-tokens"), read_table(table))
 
 
 def test_the_example_tables_are_what_their_script_makes(tmp_path: Path) -> None:
