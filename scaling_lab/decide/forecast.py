@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -443,16 +443,9 @@ def _without_lost(table: Table, target: str) -> tuple[Table, float | None, tuple
     if _is_usual_gap(words[written], at_end):
         at_end = 0
     lost = float(column_numbers(table, "step")[0][written[len(written) - at_end]]) if at_end else None
-    keep = ~bad
-    whole = replace(
-        table,
-        frame=table.frame[keep].reset_index(drop=True),
-        lines=table.lines[keep],
-        made={name: values[keep] for name, values in table.made.items()},
-    )
     passing = int(bad.sum()) - at_end
     note = (f"{passing} losses that are no numbers are left out",) if passing else ()
-    return whole, lost, note, {"loss is not a number": int(bad.sum())}
+    return table.take(~bad), lost, note, {"loss is not a number": int(bad.sum())}
 
 
 def _clock(table: Table) -> tuple[Floats, Floats] | None:

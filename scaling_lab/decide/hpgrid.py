@@ -18,7 +18,7 @@ from ..laws import get_law
 from ..laws.hpsurface import HP_SURFACE, optimum_at
 from ..laws.hyper import RULES, HyperRule, Setting
 from ..quantities import format_quantity
-from ..tables import Rows, Skipped, Table, column_numbers, read_table, rows_for
+from ..tables import Rows, Table, column_numbers, read_table, rows_for
 
 Floats = NDArray[np.float64]
 Method = Literal["near", "best", "quadratic", "akima", "lr-quadratic"]
@@ -172,7 +172,7 @@ def drop_diverged(
     for one in np.unique(grid[grid >= 0]):
         member = grid == one
         gone |= member & (loss > (1 + drop_above) * loss[member].min())
-    return _without(read, gone, f"more than {100 * drop_above:g} % above its grid's best")
+    return read.take(~gone, f"more than {100 * drop_above:g} % above its grid's best")
 
 
 def _grid_of(table: Table, params_column: str | None) -> tuple[NDArray[np.int64], Floats]:
@@ -233,25 +233,6 @@ def _labels(table: Table, grid: NDArray[np.int64], loss: Floats) -> tuple[NDArra
         names.append(f"row {row}" if g < 0 else f"{part}, seed {values.index(value)}")
     said = f"runs of one size{' and tokens' if whole else ', tokens and batch'} are resampled together"
     return np.array(names, dtype=object), said
-
-
-def _without(table: Table, gone: NDArray[np.bool_], why: str) -> Table:
-    """The table without some rows, each of which is counted."""
-    if not gone.any():
-        return table
-    keep = ~gone
-    place = np.cumsum(keep) - 1
-    return replace(
-        table,
-        frame=table.frame[keep].reset_index(drop=True),
-        lines=table.lines[keep],
-        made={name: values[keep] for name, values in table.made.items()},
-        made_faults={
-            name: {int(place[row]): cell for row, cell in faults.items() if keep[row]}
-            for name, faults in table.made_faults.items()
-        },
-        skipped=(*table.skipped, *(Skipped(int(line), why) for line in table.lines[gone])),
-    )
 
 
 def _with_batch(table: Table) -> Table:

@@ -6,16 +6,15 @@ import ast
 import operator
 import re
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import BadInput, UsageError, nearest
 from ..quantities import parse_number
-from .table import Floats, NoRows, Skipped, Table, column_numbers, own_numbers, text_of
+from .table import Floats, NoRows, Table, column_numbers, own_numbers, text_of
 
 _OPERATORS: dict[type, Any] = {
     ast.Add: operator.add,
@@ -234,19 +233,4 @@ def select_rows(table: Table, where: str) -> Table:
         raise work.fault("it names no column")
     if not keep.any():
         raise NoRows(f"--where {where!r} leaves no row of {len(keep)}", file=table.name, fix="widen the condition")
-    return _take(table, keep)
-
-
-def _take(table: Table, keep: NDArray[np.bool_]) -> Table:
-    place = np.cumsum(keep) - 1
-    return replace(
-        table,
-        frame=table.frame[keep].reset_index(drop=True),
-        lines=table.lines[keep],
-        made={name: values[keep] for name, values in table.made.items()},
-        made_faults={
-            name: {int(place[row]): cell for row, cell in faults.items() if keep[row]}
-            for name, faults in table.made_faults.items()
-        },
-        skipped=(*table.skipped, *(Skipped(int(line), "--where") for line in table.lines[~keep])),
-    )
+    return table.take(keep, "--where")

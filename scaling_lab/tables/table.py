@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,6 +60,22 @@ class Table:
         if name in self.made:
             return self.made[name].astype(str).astype(object)
         return text_of(self.frame[self.columns[name]])
+
+    def take(self, keep: NDArray[np.bool_], why: str | None = None) -> Table:
+        """The rows of a mask (n,); the others are listed as skipped where there is a reason to give."""
+        place = np.cumsum(keep) - 1
+        gone = () if why is None else tuple(Skipped(int(line), why) for line in self.lines[~keep])
+        return replace(
+            self,
+            frame=self.frame[keep].reset_index(drop=True),
+            lines=self.lines[keep],
+            made={name: values[keep] for name, values in self.made.items()},
+            made_faults={
+                name: {int(place[row]): cell for row, cell in faults.items() if keep[row]}
+                for name, faults in self.made_faults.items()
+            },
+            skipped=(*self.skipped, *gone),
+        )
 
 
 # -------------------------------------------------------------------------------------------------- numbers of a column

@@ -457,3 +457,15 @@ def test_follow_says_where_the_file_was_replaced(tmp_path: Path) -> None:
     assert again.last[0] == 3000
     with pytest.raises(UsageError, match="--every"):
         next(follow(path, COSINE, every=0))
+
+
+def test_a_bad_cell_of_arithmetic_keeps_its_line_behind_a_lost_loss() -> None:
+    step = np.arange(1, 401) * 10
+    table = pd.DataFrame({"loss": 2 + 3 * step**-0.3, "inverse": 1 / step})
+    table.loc[20, "loss"] = np.inf
+    table.loc[300, "inverse"] = 0.0
+    schedule, mapping = "cosine:total=10000,warmup=0,lr_max=3e-4,floor=0.1", {"step": "1/inverse"}
+    with pytest.raises(BadInput, match="line 300, column step"):
+        forecast(table, schedule, mapping=mapping)
+    found = forecast(table, schedule, mapping=mapping, drop_bad=True)
+    assert found.to_dict()["rows"]["dropped"] == {"step impossible": 1, "loss is not a number": 1}
