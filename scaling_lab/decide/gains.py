@@ -497,12 +497,3 @@ def lower(fit: CurveFit, made: Sequence[tuple[str, Schedule]]) -> tuple[Notice, 
         return ()
     message = f"rates fall below {least:.3g}, the lowest that a fitted curve ended on: {', '.join(below)}"
     return (Notice("SL344", severity("SL344"), message),)
-
-
-def check_curve_fit(fit: Any) -> CurveFit:
-    """The fit; raises BadInput where it is none of loss curves."""
-    if not isinstance(fit, CurveFit):
-        raise BadInput(
-            "is not a fit of loss curves", fix="make one with scaling-lab fit multi-power CURVES --out F.json"
-        )
-    return fit

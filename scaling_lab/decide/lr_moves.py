@@ -35,7 +35,6 @@ HORIZON_SCHEMA, BATCH_SCHEMA, OPTIMA_SCHEMA = (
 BESIDE = 2
 # Learning rates nearer than this are one that was written with fewer digits.
 SAME_RATE = 1.02
-NOISE_SOURCE = "McCandlish et al. 2018, arXiv:1812.06162"
 
 
 # ------------------------------------------------------------------------------------------------------ another horizon
